@@ -1,0 +1,36 @@
+// Builds dist/ from src/ with tsc. Does nothing when nothing changed since the last build, so that `npm start` is quick.
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync, cpSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+process.chdir(root);
+const stampFile = 'dist/.build-stamp';
+
+function files(dir) {
+  return readdirSync(dir, { withFileTypes: true })
+    .flatMap((e) => (e.isDirectory() ? files(join(dir, e.name)) : [join(dir, e.name)]))
+    .sort();
+}
+
+const hash = createHash('sha256');
+for (const f of [...files('src'), 'tsconfig.json', 'package-lock.json', 'scripts/build.mjs'])
+  hash.update(f).update('\0').update(readFileSync(f));
+const stamp = hash.digest('hex');
+
+if (existsSync(stampFile) && readFileSync(stampFile, 'utf8') === stamp) process.exit(0);
+rmSync('dist', { recursive: true, force: true });
+const tsc = join(dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc');
+const built = spawnSync(process.execPath, [tsc, '-p', 'tsconfig.json'], { stdio: 'inherit' });
+if (built.status !== 0) process.exit(built.status ?? 1);
+// What is not TypeScript goes along as it is.
+for (const f of files('src')) {
+  if (f.endsWith('.ts') || !statSync(f).isFile()) continue;
+  const to = join('dist', f.slice('src/'.length));
+  mkdirSync(dirname(to), { recursive: true });
+  cpSync(f, to);
+}
+writeFileSync(stampFile, stamp);
