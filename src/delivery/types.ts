@@ -1,0 +1,72 @@
+// Which address goes where, and what a receiving session asks of the rest of the house.
+import type { MessageSource } from '../message/source.ts';
+
+/** How an envelope recipient is handled. */
+export type Route =
+  /** Mailboxes (after aliases), each once, and addresses outside. */
+  | { readonly kind: 'deliver'; readonly targets: readonly Target[] }
+  /** 550 5.1.1 in a domain of ours. */
+  | { readonly kind: 'unknown-user' }
+  /** Not our domain: only for those who may relay. */
+  | { readonly kind: 'relay' }
+  /** An alias to `|command` or `/file`, a loop, too many expansions: refused, with the reason for the log. */
+  | { readonly kind: 'refused'; readonly code: string; readonly reason: string };
+
+export type Target =
+  /** `address` is the canonical account; `extension` what stood behind recipient_delimiter. */
+  | { readonly kind: 'mailbox'; readonly address: string; readonly extension: string }
+  | { readonly kind: 'remote'; readonly address: string };
+
+export interface Router {
+  /** @throws MailError temporary when a map cannot be read */
+  route(recipient: string): Promise<Route>;
+  /** Whether the domain is ours (mydestination, virtual_mailbox_domains, virtual_alias_domains). */
+  isLocalDomain(domain: string): Promise<boolean>;
+  /** The addresses an account may send as: itself, and aliases that lead to it (virtual_alias_maps). */
+  maySendAs(account: string, sender: string): Promise<boolean>;
+}
+
+/** DSN options of one recipient (RFC 3461). */
+export interface DsnRecipient {
+  readonly notify?: readonly ('NEVER' | 'SUCCESS' | 'FAILURE' | 'DELAY')[];
+  readonly orcpt?: string;
+}
+
+export interface EnvelopeRecipient extends DsnRecipient {
+  /** As the client wrote it, without angle brackets: X-Original-To. */
+  readonly address: string;
+  readonly route: Route;
+}
+
+export interface MailEnvelope {
+  /** Empty for `<>`. */
+  readonly sender: string;
+  readonly recipients: readonly EnvelopeRecipient[];
+  readonly smtpUtf8: boolean;
+  readonly bodyType: '7BIT' | '8BITMIME' | 'BINARYMIME';
+  readonly ret?: 'FULL' | 'HDRS';
+  readonly envid?: string;
+}
+
+export interface ReceivedMessage {
+  /** Queue id: in the 250, the Received header and every log line. */
+  readonly id: string;
+  readonly envelope: MailEnvelope;
+  /** CRLF, our Received header already at its head; without Return-Path, Delivered-To, X-Original-To. */
+  readonly source: MessageSource;
+  /** Delivered-To addresses found in the message as it came (loop check). */
+  readonly deliveredTo: readonly string[];
+  /** Log-in of the sender, when there was one. */
+  readonly account?: string;
+}
+
+/**
+ * Takes responsibility for a message: when it resolves, every recipient's copy is synced on disk or in the queue (principle 2).
+ * @throws MailError when it did not; then nothing may be left behind that would be delivered a second time after a repeat.
+ */
+export type AcceptMessage = (message: ReceivedMessage) => Promise<void>;
+
+/** The queue for outside (filled by the outbound queue; until then it throws MailError temporary `NO_QUEUE`). */
+export interface OutboundQueue {
+  enqueue(message: ReceivedMessage, recipients: readonly (DsnRecipient & { readonly address: string })[]): Promise<void>;
+}

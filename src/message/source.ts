@@ -1,0 +1,34 @@
+// The bytes of one message on their way through the house: from the SMTP spool or an APPEND literal into a Maildir.
+
+/** A whole message, readable any number of times. Owned by whoever made it, who calls `dispose` when all readers are done. */
+export interface MessageSource {
+  /** Bytes as `chunks` gives them. */
+  readonly size: number;
+  /** The bytes, in order. CRLF line ends when it came through SMTP or IMAP. */
+  chunks(): AsyncIterable<Buffer>;
+  /** Frees memory or the spool file. Idempotent. */
+  dispose(): Promise<void>;
+}
+
+/** A message held in memory: `parts` are its bytes in order. */
+export function memorySource(...parts: readonly Buffer[]): MessageSource {
+  return {
+    size: parts.reduce((sum, part) => sum + part.length, 0),
+    async *chunks() {
+      yield* parts;
+    },
+    dispose: async () => undefined,
+  };
+}
+
+/** `prefix` (trace headers, say) and then all of `source`, without copying; disposing it leaves `source` alone. */
+export function prefixedSource(prefix: Buffer, source: MessageSource): MessageSource {
+  return {
+    size: prefix.length + source.size,
+    async *chunks() {
+      yield prefix;
+      yield* source.chunks();
+    },
+    dispose: async () => undefined,
+  };
+}
