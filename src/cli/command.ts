@@ -1,0 +1,20 @@
+// What every command of `buzon …` is: one file a command in this folder, listed in main.ts.
+
+/** Where a command reads and writes: injected, so that tests need no process of their own. */
+export interface CommandIo {
+  out(text: string): void;
+  err(text: string): void;
+  readonly stdin: AsyncIterable<Buffer>;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly cwd: string;
+}
+
+export interface Command {
+  readonly name: string;
+  /** One line for `buzon help`. */
+  readonly summary: string;
+  /** Shown for `--help` and after wrong arguments. */
+  readonly usage: string;
+  /** Gives the exit status: 0 done, 1 a refusal or fault that has been said on `err`, 2 wrong arguments. */
+  run(args: readonly string[], io: CommandIo): Promise<number>;
+}
