@@ -1,0 +1,52 @@
+// Which uid and gid the process serves with. Done once, after the privileged ports are bound and the root-only files are read.
+import { readFile, stat } from 'node:fs/promises';
+import { MailError } from '../lib/errors.ts';
+
+export interface Identity {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** The numeric ids of a user and group (names or numbers) as /etc/passwd and /etc/group have them. @throws MailError config */
+export async function lookUpIdentity(user: string, group: string, root = '/etc'): Promise<Identity> {
+  const uid = /^\d+$/.test(user) ? Number(user) : await idOf(`${root}/passwd`, user);
+  const gid = /^\d+$/.test(group) ? Number(group) : await idOf(`${root}/group`, group);
+  if (uid === undefined)
+    throw new MailError(
+      'config',
+      'NO_SUCH_USER',
+      `there is no user "${user}" on this host: create it (adduser --system --group ${user})`,
+    );
+  if (gid === undefined)
+    throw new MailError(
+      'config',
+      'NO_SUCH_GROUP',
+      `there is no group "${group}" on this host: create it (addgroup --system ${group})`,
+    );
+  return { uid, gid };
+}
+
+async function idOf(file: string, name: string): Promise<number | undefined> {
+  for (const line of (await readFile(file, 'utf8')).split('\n')) {
+    const [entry, , id] = line.split(':');
+    if (entry === name && id !== undefined && /^\d+$/.test(id)) return Number(id);
+  }
+  return undefined;
+}
+
+/** The owner of a folder. */
+export async function ownerOf(path: string): Promise<Identity> {
+  const { uid, gid } = await stat(path);
+  return { uid, gid };
+}
+
+/**
+ * Gives up root for good: no supplementary groups, then gid, then uid (the order matters: after setuid the others are refused).
+ * Does nothing when the process is not root, or when `to` is root itself.
+ */
+export function dropPrivileges(to: Identity): void {
+  if (process.getuid?.() !== 0 || to.uid === 0) return;
+  process.setgroups?.([]);
+  process.setgid?.(to.gid);
+  process.setuid?.(to.uid);
+}
