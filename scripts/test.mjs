@@ -1,9 +1,13 @@
 // Runs the test files with node's own runner: `npm test`, or `node scripts/test.mjs unit scripts` for some folders,
-// or paths of single files. Ends with the runner's summary.
-import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, statSync } from 'node:fs';
+// or paths of single files. A run of everything also holds test/coverage-map.yaml against what ran: a test that the map names and
+// that is missing, skipped or failed fails the run (in CI; elsewhere a skipped one is only told). Ends with the runner's summary.
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { parse } from 'yaml';
 
 process.chdir(join(dirname(fileURLToPath(import.meta.url)), '..'));
 
@@ -22,11 +26,55 @@ if (list.length === 0) {
   console.error(`no test files under ${paths.join(', ')}`);
   process.exit(2);
 }
-const run = spawnSync(
+
+/** What the map names and the run did not prove: [problems, remarks]. */
+function holdAgainstMap(results) {
+  const problems = [];
+  const remarks = [];
+  const map = parse(readFileSync('test/coverage-map.yaml', 'utf8'));
+  for (const [section, entries] of Object.entries(map))
+    for (const [what, named] of Object.entries(entries))
+      for (const { file, test } of named) {
+        const found = results.filter((r) => r.file === file && r.name === test);
+        const where = `${section} ${what}: ${file} "${test}"`;
+        if (found.length === 0) problems.push(`${where} did not run`);
+        else if (found.some((r) => r.failed)) problems.push(`${where} failed`);
+        else if (found.some((r) => r.skipped)) (process.env.CI === 'true' ? problems : remarks).push(`${where} was skipped`);
+      }
+  return [problems, remarks];
+}
+
+const scratch = mkdtempSync(join(tmpdir(), 'buzon-test-'));
+const resultsFile = join(scratch, 'results.jsonl');
+const child = spawn(
   process.execPath,
-  ['--test', '--test-reporter=spec', '--test-concurrency=2', '--test-timeout=600000', ...flags, ...list],
-  {
-    stdio: 'inherit',
-  },
+  [
+    ...['--test', '--test-concurrency=2', '--test-timeout=600000', ...flags],
+    ...['--test-reporter=spec', '--test-reporter-destination=stdout'],
+    ...['--test-reporter=./scripts/results-reporter.mjs', `--test-reporter-destination=${resultsFile}`],
+    ...list,
+  ],
+  { stdio: ['inherit', 'pipe', 'inherit'] },
 );
-process.exit(run.status ?? 1);
+const summary = [];
+createInterface({ input: child.stdout }).on('line', (line) => {
+  if (summary.length > 0 || /^ℹ tests \d+/.test(line)) summary.push(line);
+  else console.log(line);
+});
+child.on('close', (status) => {
+  let problems = [];
+  if (wanted.length === 0) {
+    const results = readFileSync(resultsFile, 'utf8')
+      .split('\n')
+      .filter(Boolean)
+      .map((line) => JSON.parse(line));
+    const [wrong, remarks] = holdAgainstMap(results);
+    problems = wrong;
+    for (const remark of remarks) console.log(`coverage map, remark: ${remark}`);
+    for (const problem of problems) console.log(`coverage map: ${problem}`);
+    console.log(problems.length ? 'coverage map: NOT covered' : 'coverage map: every named test ran and passed');
+  }
+  rmSync(scratch, { recursive: true, force: true });
+  console.log(summary.join('\n'));
+  process.exitCode = status || (problems.length ? 1 : 0);
+});

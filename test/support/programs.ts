@@ -70,7 +70,14 @@ export function run(
     child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
     child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
     child.on('error', reject);
-    child.on('close', (status) => resolve({ status, stdout, stderr }));
+    // A daemon that went to the background may keep our pipes: after the program's end its output is waited for a moment only.
+    child.on('exit', (status) => {
+      const timer = setTimeout(() => resolve({ status, stdout, stderr }), 500);
+      child.on('close', () => {
+        clearTimeout(timer);
+        resolve({ status, stdout, stderr });
+      });
+    });
     child.stdin.on('error', () => undefined);
     child.stdin.end(options.input);
   });

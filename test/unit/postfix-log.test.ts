@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { LogFields } from '../../src/lib/logger.ts';
+import { postfixLines, syslogTime } from '../../src/worker/postfix-log.ts';
+
+const options = { hostname: 'mail', syslogName: 'buzon', pid: 7 };
+const at = new Date(2026, 10, 4, 3, 5, 9).getTime();
+const lines = (event: string, fields: LogFields): string[] => postfixLines('info', event, fields, at, options);
+
+test("a line's head is syslog's", () => {
+  assert.equal(syslogTime(at), 'Nov  4 03:05:09');
+  assert.deepEqual(lines('smtp.connect', { client: '192.0.2.1' }), [
+    'Nov  4 03:05:09 mail buzon/smtpd[7]: connect from unknown[192.0.2.1]\n',
+  ]);
+});
+
+test("a received message makes smtpd's, cleanup's and qmgr's lines, a delivery virtual's", () => {
+  const fields = {
+    id: 'ABC',
+    client: '192.0.2.1',
+    from: 'a@b.test',
+    size: 12,
+    recipients: 2,
+    messageId: '<x@y>',
+    user: 'u@d',
+    mechanism: 'PLAIN',
+  };
+  assert.deepEqual(
+    lines('smtp.received', fields).map((l) => l.slice(21)),
+    [
+      'buzon/smtpd[7]: ABC: client=unknown[192.0.2.1], sasl_method=PLAIN, sasl_username=u@d\n',
+      'buzon/cleanup[7]: ABC: message-id=<x@y>\n',
+      'buzon/qmgr[7]: ABC: from=<a@b.test>, size=12, nrcpt=2 (queue active)\n',
+    ],
+  );
+  assert.match(
+    lines('delivery.stored', { id: 'ABC', to: 'ana@d', originalTo: 'alias@d', delay: 0.5 })[0] ?? '',
+    /buzon\/virtual\[7\]: ABC: to=<ana@d>, orig_to=<alias@d>, relay=virtual, delay=0\.5, dsn=2\.0\.0, status=sent \(delivered to maildir\)\n$/,
+  );
+});
+
+test('row 24: a value never breaks out of its line or its brackets', () => {
+  const [line = ''] = lines('smtp.reject', {
+    client: '192.0.2.1',
+    reply: '550 5.1.1 x\r\nNov  4 evil',
+    to: 'a>b\n<c',
+    helo: 'x\u0000y',
+  });
+  assert.equal(line.indexOf('\n'), line.length - 1);
+  assert.match(line, /to=<a\?b\?\?c>/);
+  assert.match(line, /helo=<x\?y>/);
+  assert.doesNotMatch(line, /[\r\0]/);
+});
+
+test('an event of our own is written with its fields', () => {
+  assert.deepEqual(
+    postfixLines('warn', 'map.stale', { file: '/etc/a b', n: 1 }, at, options).map((l) => l.slice(21)),
+    ['buzon/map[7]: warning: map.stale file="/etc/a b" n=1\n'],
+  );
+});
