@@ -1,10 +1,13 @@
 // IMAP's modified UTF-7 (RFC 3501 section 5.1.3): how mailbox names travel on the wire, and how Dovecot names folders on disk.
 
+/** Lone surrogates become U+FFFD. */
+const wellFormed = (text: string): string => Buffer.from(text, 'utf8').toString('utf8');
+
 const isPlain = (code: number): boolean => code >= 0x20 && code <= 0x7e;
 
 /** Encodes `text`; printable ASCII stays itself, `&` becomes `&-`, everything else is shifted. Lone surrogates become U+FFFD. */
 export function encodeModifiedUtf7(text: string): string {
-  const source = text.toWellFormed();
+  const source = wellFormed(text);
   let out = '';
   let at = 0;
   while (at < source.length) {
@@ -67,7 +70,7 @@ function decodeShifted(base64: string): string | undefined {
   const bytes = Buffer.from(base64.replaceAll(',', '/'), 'base64');
   if (bytes.length === 0 || bytes.length % 2 !== 0) return undefined;
   const text = bytes.swap16().toString('utf16le');
-  if (!text.isWellFormed() || encodeShifted(text) !== base64) return undefined;
+  if (wellFormed(text) !== text || encodeShifted(text) !== base64) return undefined;
   for (let i = 0; i < text.length; i++) if (isPlain(text.charCodeAt(i))) return undefined;
   return text;
 }
