@@ -179,7 +179,7 @@ class SettingsReader {
     if (issue.code === 'invalid_type') {
       const list = issue.expected === 'array';
       const right = list ? 'a list: lines that start with -' : 'a group: lines of the form name: value below it';
-      const missing = (issue.expected) === 'nonoptional';
+      const missing = issue.expected === 'nonoptional';
       this.#problemAt(
         path,
         `${nameOf(path)}: ${missing ? 'it is missing; write it' : `the value is of the wrong kind; write ${right}`}`,
