@@ -1,0 +1,308 @@
+// The MIME tree of a message in one pass over its bytes (RFC 2045, RFC 2046): offsets on disk, sizes on the wire. Memory is bounded by
+// the limits, not by the message; past a limit the parser goes no deeper and what it has found stays valid.
+//
+//   line → is it a boundary of an open multipart (innermost first)? → close what it closes, open the next part
+//        → else: header line (kept until the empty line) or body line (only counted)
+import { yieldToLoop } from '../lib/async.ts';
+import type { ContentType } from './content-type.ts';
+import { Header } from './envelope.ts';
+import {
+  DEFAULT_MIME_LIMITS,
+  type EmbeddedMessage,
+  type Envelope,
+  type MessageStructure,
+  type MimeLimits,
+  type MimePart,
+} from './types.ts';
+
+const CR = 0x0d;
+const LF = 0x0a;
+const DASH = 0x2d;
+/** RFC 2046 allows 70 bytes; senders have used more. */
+const MAX_BOUNDARY = 256;
+const LINE_PREFIX = MAX_BOUNDARY + 16;
+/** Bytes parsed before other sessions get a turn. */
+const SLICE = 256 * 1024;
+
+/** A place in the message: bytes on disk, octets on the wire, line ends passed. */
+interface Place {
+  readonly disk: number;
+  readonly wire: number;
+  readonly lines: number;
+}
+
+class Entity {
+  readonly start: Place;
+  readonly depth: number;
+  /** What the entity is when its header does not say (RFC 2046 5.1.5: message/rfc822 in a digest). */
+  readonly defaultType: ContentType;
+  header: Buffer[] = [];
+  headerBytes = 0;
+  inHeader = true;
+  bodyStart: Place;
+  fields: Header | undefined;
+  type: ContentType;
+  /** `--boundary` of an open multipart. */
+  delimiter: Buffer | undefined;
+  children: MimePart[] = [];
+  message: EmbeddedMessage | null = null;
+
+  constructor(start: Place, depth: number, defaultType: ContentType) {
+    this.start = start;
+    this.depth = depth;
+    this.defaultType = defaultType;
+    this.type = defaultType;
+    this.bodyStart = start;
+  }
+}
+
+const TEXT_PLAIN: ContentType = { type: 'text', subtype: 'plain', params: [['charset', 'us-ascii']] };
+const DEFAULT_TEXT: ContentType = { type: 'text', subtype: 'plain', params: [] };
+const RFC822: ContentType = { type: 'message', subtype: 'rfc822', params: [] };
+
+export class StructureParser {
+  readonly #limits: MimeLimits;
+  readonly #stack: Entity[] = [];
+  #parts = 1;
+  /** Too many parts: boundaries are not looked at any more. */
+  #stopped = false;
+  #disk = 0;
+  #wire = 0;
+  #lines = 0;
+  /** The line that is being read: its first bytes, its length, its last byte. */
+  #prefix: Buffer = Buffer.alloc(0);
+  #length = 0;
+  #lastByte = -1;
+  /** Bytes (disk, wire) of the last line's end: they belong to a boundary that follows. */
+  #lastEnd = { disk: 0, wire: 0, lines: 0 };
+  #root: MimePart | undefined;
+  #envelope: Envelope | undefined;
+
+  constructor(limits: MimeLimits = DEFAULT_MIME_LIMITS) {
+    this.#limits = limits;
+    this.#stack.push(new Entity(this.#place(), 1, DEFAULT_TEXT));
+  }
+
+  #place(): Place {
+    return { disk: this.#disk, wire: this.#wire, lines: this.#lines };
+  }
+  get #top(): Entity {
+    const top = this.#stack.at(-1);
+    if (!top) throw new Error('the parser has ended');
+    return top;
+  }
+
+  push(chunk: Buffer): void {
+    for (let at = 0; at < chunk.length;) {
+      const lf = chunk.indexOf(LF, at);
+      const end = lf < 0 ? chunk.length : lf + 1;
+      this.#linePart(chunk, at, end);
+      if (lf >= 0) this.#line(true);
+      at = end;
+    }
+  }
+
+  #linePart(chunk: Buffer, start: number, end: number): void {
+    const top = this.#top;
+    if (top.inHeader && top.headerBytes < this.#limits.headerBytes) {
+      const part = chunk.subarray(start, Math.min(end, start + this.#limits.headerBytes - top.headerBytes));
+      // Chunks are reused or large: a header keeps its own bytes.
+      top.header.push(Buffer.from(part));
+      top.headerBytes += part.length;
+    }
+    if (this.#prefix.length < LINE_PREFIX && (this.#prefix.length > 0 || this.#length === 0)) {
+      const part = chunk.subarray(start, Math.min(end, start + LINE_PREFIX - this.#prefix.length));
+      this.#prefix = this.#prefix.length === 0 ? part : Buffer.concat([this.#prefix, part]);
+    }
+    this.#length += end - start;
+    // The byte before a line feed tells CRLF from LF.
+    const before = chunk[end - 1] === LF ? end - 2 : end - 1;
+    if (before >= start) this.#lastByte = chunk[before] ?? -1;
+  }
+
+  /** A whole line has been read; `ended` is false for a last line without line end. */
+  #line(ended: boolean): void {
+    const crlf = ended && this.#length >= 2 && this.#lastByte === CR;
+    const contentLength = this.#length - (ended ? (crlf ? 2 : 1) : 0);
+    const closed = this.#isDelimiter(contentLength);
+    if (closed) this.#boundary(closed.index, closed.final);
+    this.#disk += this.#length;
+    this.#wire += this.#length + (ended && !crlf ? 1 : 0);
+    this.#lines += ended ? 1 : 0;
+    this.#lastEnd = ended ? { disk: crlf ? 2 : 1, wire: 2, lines: 1 } : { disk: 0, wire: 0, lines: 0 };
+    if (closed) this.#afterBoundary(closed.index, closed.final);
+    else if (this.#top.inHeader && contentLength === 0 && ended) this.#endHeader(this.#top);
+    // A chunk may be kept by the prefix only until here.
+    this.#prefix = EMPTY;
+    this.#length = 0;
+    this.#lastByte = -1;
+  }
+
+  #isDelimiter(contentLength: number): { index: number; final: boolean } | undefined {
+    const line = this.#prefix;
+    if (this.#stopped || line[0] !== DASH || line[1] !== DASH || contentLength > LINE_PREFIX) return undefined;
+    const content = line.subarray(0, contentLength);
+    for (let index = this.#stack.length - 1; index >= 0; index--) {
+      const delimiter = this.#stack[index]?.delimiter;
+      if (
+        !delimiter ||
+        content.length < delimiter.length ||
+        content.compare(delimiter, 0, delimiter.length, 0, delimiter.length) !== 0
+      )
+        continue;
+      const rest = content.toString('latin1', delimiter.length);
+      const final = rest.startsWith('--');
+      if (/^[ \t]*$/.test(final ? rest.slice(2) : rest)) return { index, final };
+    }
+    return undefined;
+  }
+
+  /** Closes everything inside the multipart at `index`: their content ends before the line end that precedes the boundary. */
+  #boundary(index: number, final: boolean): void {
+    const end = {
+      disk: this.#disk - this.#lastEnd.disk,
+      wire: this.#wire - this.#lastEnd.wire,
+      lines: this.#lines - this.#lastEnd.lines,
+    };
+    while (this.#stack.length > index + 1) this.#close(end);
+    if (final) this.#top.delimiter = undefined;
+  }
+
+  #afterBoundary(index: number, final: boolean): void {
+    if (final) return;
+    const parent = this.#stack[index];
+    if (!parent) return;
+    if (this.#parts >= this.#limits.parts) {
+      this.#stopped = true;
+      return;
+    }
+    this.#parts++;
+    const digest = parent.type.subtype === 'digest';
+    this.#stack.push(new Entity(this.#place(), parent.depth + 1, digest ? RFC822 : DEFAULT_TEXT));
+  }
+
+  #endHeader(entity: Entity): void {
+    entity.inHeader = false;
+    entity.bodyStart = this.#place();
+    this.#readHeader(entity);
+    if (entity.depth >= this.#limits.depth || this.#parts >= this.#limits.parts) return;
+    if (entity.type.type === 'multipart') {
+      const boundary = entity.type.params.find(([name]) => name.toLowerCase() === 'boundary')?.[1] ?? '';
+      if (boundary !== '' && boundary.length <= MAX_BOUNDARY) entity.delimiter = Buffer.from(`--${boundary.trimEnd()}`, 'latin1');
+    } else if (isMessage(entity.type) && isIdentity(entity.fields?.encoding() ?? '7BIT')) {
+      this.#parts++;
+      this.#stack.push(new Entity(this.#place(), entity.depth + 1, DEFAULT_TEXT));
+    }
+  }
+
+  #readHeader(entity: Entity): void {
+    const fields = new Header(Buffer.concat(entity.header), this.#limits);
+    entity.header = [];
+    entity.fields = fields;
+    const type = fields.contentType();
+    if (type) entity.type = type;
+    if (this.#stack[0] === entity) this.#envelope = fields.envelope();
+  }
+
+  /** Closes the innermost entity at `end` and hangs it where it belongs. */
+  #close(end: Place): void {
+    const entity = this.#stack.pop();
+    if (!entity) return;
+    if (entity.inHeader) {
+      // The boundary (or the end) came before an empty line: all of it is header.
+      entity.inHeader = false;
+      entity.bodyStart = this.#place();
+      this.#readHeader(entity);
+    }
+    const part = makePart(entity, end.disk < entity.bodyStart.disk ? entity.bodyStart : end);
+    const parent = this.#stack.at(-1);
+    if (!parent) this.#root = part;
+    else if (isMessage(parent.type) && !parent.delimiter && parent.type.type === 'message')
+      parent.message = { envelope: entity.fields?.envelope() ?? EMPTY_ENVELOPE, root: part };
+    else parent.children.push(part);
+  }
+
+  /** The message has ended. */
+  end(): MessageStructure {
+    if (this.#length > 0) this.#line(false);
+    const end = this.#place();
+    while (this.#stack.length > 0) this.#close(end);
+    if (!this.#root) throw new Error('the parser has ended twice');
+    return { size: this.#disk, wireSize: this.#wire, envelope: this.#envelope ?? EMPTY_ENVELOPE, root: this.#root };
+  }
+}
+
+const EMPTY = Buffer.alloc(0);
+const EMPTY_ENVELOPE: Envelope = new Header(EMPTY, DEFAULT_MIME_LIMITS).envelope();
+
+const isMessage = ({ type, subtype }: ContentType): boolean =>
+  type === 'message' && (subtype === 'rfc822' || subtype === 'global');
+/** RFC 2046 5.2.1: nothing else is allowed on message/rfc822, and what is inside could not be found by offset. */
+const isIdentity = (encoding: string): boolean => encoding === '7BIT' || encoding === '8BIT' || encoding === 'BINARY';
+
+function makePart(entity: Entity, end: Place): MimePart {
+  const { start, bodyStart, type, fields } = entity;
+  const multipart = type.type === 'multipart';
+  return {
+    headerStart: start.disk,
+    bodyStart: bodyStart.disk,
+    bodyEnd: end.disk,
+    headerSize: bodyStart.wire - start.wire,
+    bodySize: end.wire - bodyStart.wire,
+    bodyLines: end.lines - bodyStart.lines,
+    type: type.type,
+    subtype: type.subtype,
+    params: type.params,
+    id: fields?.value('content-id') ?? null,
+    description: fields?.value('content-description') ?? null,
+    encoding: fields?.encoding() ?? '7BIT',
+    md5: fields?.value('content-md5') ?? null,
+    disposition: fields?.disposition() ?? null,
+    language: fields?.languages() ?? null,
+    location: fields?.value('content-location') ?? null,
+    children: multipart && entity.children.length === 0 ? [emptyPart(end)] : entity.children,
+    message: entity.message,
+  };
+}
+
+/** A multipart without any part is given an empty one, as BODYSTRUCTURE's grammar demands. */
+function emptyPart(at: Place): MimePart {
+  return {
+    headerStart: at.disk,
+    bodyStart: at.disk,
+    bodyEnd: at.disk,
+    headerSize: 0,
+    bodySize: 0,
+    bodyLines: 0,
+    ...TEXT_PLAIN,
+    id: null,
+    description: null,
+    encoding: '7BIT',
+    md5: null,
+    disposition: null,
+    language: null,
+    location: null,
+    children: [],
+    message: null,
+  };
+}
+
+/** Parses a whole message. Other sessions get a turn every 256 KB. */
+export async function parseStructure(
+  chunks: AsyncIterable<Buffer>,
+  limits: MimeLimits = DEFAULT_MIME_LIMITS,
+): Promise<MessageStructure> {
+  const parser = new StructureParser(limits);
+  let sinceYield = 0;
+  for await (const chunk of chunks) {
+    for (let at = 0; at < chunk.length; at += SLICE) {
+      const slice = chunk.subarray(at, at + SLICE);
+      parser.push(slice);
+      if ((sinceYield += slice.length) >= SLICE) {
+        sinceYield = 0;
+        await yieldToLoop();
+      }
+    }
+  }
+  return parser.end();
+}
