@@ -33,7 +33,7 @@ export interface QuotaUsage {
 /** The levels of a mailbox's name, decoded: `['INBOX']`, `['Archivo', '2026']`. */
 export type MailboxPath = readonly string[];
 
-/** The system flags that Maildir names hold; `deleted` is T, `flagged` F, `answered` R, `seen` S, `draft` D. P (passed) is the keyword `$Forwarded`. */
+/** The system flags that Maildir names hold as letters: T, F, R, S, D. Other capital letters (P, passed) are left as they are. */
 export type SystemFlag = '\\Answered' | '\\Flagged' | '\\Deleted' | '\\Seen' | '\\Draft';
 /** A system flag or a keyword (`$Forwarded`, `work`): as on the wire. Compared without regard to case. */
 export type Flag = string;
@@ -45,11 +45,15 @@ export interface MessageRow {
   readonly baseName: string;
   /** System flags in canonical spelling, then keywords. Never `\Recent`. */
   readonly flags: readonly Flag[];
+  readonly modSeq: ModSeq;
+}
+
+/** What never changes about a message and costs a look at its file (once). */
+export interface MessageFacts {
   /** INTERNALDATE, milliseconds since the epoch. */
   readonly internalDate: number;
   /** Octets on the wire (RFC822.SIZE). */
   readonly wireSize: number;
-  readonly modSeq: ModSeq;
 }
 
 export interface MailboxStatus {
@@ -60,8 +64,6 @@ export interface MailboxStatus {
   readonly uidNext: number;
   readonly uidValidity: number;
   readonly highestModSeq: number;
-  /** Sum of wire sizes. */
-  readonly size: number;
   /** Opaque, stable over RENAME (the uidlist's `G`). */
   readonly mailboxId: string;
 }
@@ -110,7 +112,18 @@ export interface AccountStore {
    * are woken. The mailbox (and the account's home and Maildir on first use) is created when missing. Gives the file's base name.
    */
   deliver(path: MailboxPath, source: MessageSource): Promise<DeliveredMessage>;
+  /**
+   * The first half of `deliver`: the message is written and synced under `tmp/`, where no reader looks. Whoever called ends it with
+   * `commit` (then it is in `new/`, the directory synced) or `abort`.
+   */
+  prepareDelivery(path: MailboxPath, source: MessageSource): Promise<PreparedDelivery>;
   quota(): Promise<QuotaUsage>;
+}
+
+export interface PreparedDelivery {
+  commit(): Promise<DeliveredMessage>;
+  /** Leaves nothing behind. Never throws. */
+  abort(): Promise<void>;
 }
 
 export interface DeliveredMessage {
@@ -171,6 +184,8 @@ export interface Mailbox {
   copy(uids: readonly Uid[], to: MailboxPath): Promise<CopyResult>;
   /** As copy, by rename where it can be: a message is never in neither mailbox, also not after a crash. */
   move(uids: readonly Uid[], to: MailboxPath): Promise<CopyResult>;
+  /** @throws no-such-mailbox when the message is gone */
+  facts(uid: Uid): Promise<MessageFacts>;
   /** Envelope and MIME tree, from the index or parsed now. @throws no-such-mailbox when the message is gone */
   structure(uid: Uid): Promise<MessageStructure>;
   /** The message's bytes. @throws no-such-mailbox when the message is gone */

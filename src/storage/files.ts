@@ -1,0 +1,70 @@
+// File system steps that the store is made of. Each says what is on the disk when it resolves.
+import { open, readdir, readFile, rename, unlink } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { errnoOf } from '../lib/errors.ts';
+
+/** Syncs a folder: names that appeared or vanished in it before are on the disk afterwards. */
+export async function syncFolder(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Writes a file whole or not at all: `temporary` is written, synced and renamed to `path`, then the folder is synced. */
+export async function replaceFile(
+  path: string,
+  temporary: string,
+  data: string | Buffer,
+  mode: number,
+  flag: 'w' | 'wx' = 'w',
+): Promise<void> {
+  const handle = await open(temporary, flag, mode);
+  try {
+    await handle.writeFile(data);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(temporary, path);
+  await syncFolder(dirname(path));
+}
+
+/** The file's bytes, or undefined when it does not exist. */
+export async function readIfThere(path: string): Promise<Buffer | undefined> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+}
+
+/** Removes a file; says whether it was there. */
+export async function removeIfThere(path: string): Promise<boolean> {
+  try {
+    await unlink(path);
+    return true;
+  } catch (error) {
+    if (isMissing(error)) return false;
+    throw error;
+  }
+}
+
+/** ENOENT, or a folder on the way that is none. */
+export function isMissing(error: unknown): boolean {
+  const errno = errnoOf(error);
+  return errno === 'ENOENT' || errno === 'ENOTDIR';
+}
+
+/** Names in a folder; none when it does not exist. */
+export async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    if (isMissing(error)) return [];
+    throw error;
+  }
+}

@@ -1,0 +1,81 @@
+// What lies in a mailbox's `new/` and `cur/`. Other programs may deliver and rename while we look: a listing taken during a rename can
+// miss a file that is there. So a known message counts as gone only when two listings miss it during which nothing moved.
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseName } from './maildir-name.ts';
+
+/** Past this age a folder's mtime tells every later change; younger ones may hide a change within the same clock tick. */
+const SETTLED_MS = 2_000;
+const MAX_LISTINGS = 8;
+
+export interface FoundFile {
+  readonly sub: 'new' | 'cur';
+  readonly name: string;
+  readonly letters: string;
+}
+
+/** mtimes of the two folders, nanoseconds. */
+export interface FolderStamp {
+  readonly fresh: bigint;
+  readonly current: bigint;
+}
+
+export interface Scan {
+  readonly files: ReadonlyMap<string, FoundFile>;
+  readonly stamp: FolderStamp;
+  /** False when the folders may have changed unnoticed: they are to be read again next time. */
+  readonly settled: boolean;
+}
+
+/** @throws ENOENT when the mailbox's folder is gone */
+export async function folderStamp(folder: string): Promise<FolderStamp> {
+  const [fresh, current] = await Promise.all([
+    stat(join(folder, 'new'), { bigint: true }),
+    stat(join(folder, 'cur'), { bigint: true }),
+  ]);
+  return { fresh: fresh.mtimeNs, current: current.mtimeNs };
+}
+
+export const sameStamp = (a: FolderStamp, b: FolderStamp): boolean => a.fresh === b.fresh && a.current === b.current;
+
+/** Lists the folders. Base names of `known` that are not in the result are gone for certain (or kept by the caller when `settled` is false and `unsure` names them). */
+export async function scanFolder(
+  folder: string,
+  known: Iterable<string>,
+  now: () => number,
+): Promise<Scan & { readonly unsure: ReadonlySet<string> }> {
+  let stableMisses = 0;
+  let missing = new Set<string>();
+  const knownNames = [...known];
+  for (let listing = 1; ; listing++) {
+    const before = await folderStamp(folder);
+    const startedAt = now();
+    const files = await list(folder);
+    const stamp = await folderStamp(folder);
+    const stable = sameStamp(before, stamp);
+    const misses = knownNames.filter((base) => !files.has(base));
+    stableMisses = stable ? (misses.every((base) => missing.has(base)) ? stableMisses + 1 : 1) : 0;
+    missing = new Set(misses);
+    const certain = misses.length === 0 || stableMisses >= 2;
+    if (certain || listing >= MAX_LISTINGS) {
+      const newest = Number((stamp.fresh > stamp.current ? stamp.fresh : stamp.current) / 1_000_000n);
+      return {
+        files,
+        stamp,
+        settled: stable && certain && startedAt - newest >= SETTLED_MS,
+        unsure: certain ? new Set() : missing,
+      };
+    }
+  }
+}
+
+async function list(folder: string): Promise<Map<string, FoundFile>> {
+  const files = new Map<string, FoundFile>();
+  // `new/` first: a file that moves to `cur/` in between is then seen at least once.
+  for (const sub of ['new', 'cur'] as const)
+    for (const name of await readdir(join(folder, sub))) {
+      const parsed = parseName(name);
+      if (parsed) files.set(parsed.base, { sub, name, letters: parsed.letters });
+    }
+  return files;
+}

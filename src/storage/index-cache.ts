@@ -1,0 +1,178 @@
+// `buzon.index.db` in an account's Maildir: what was found out about message files, so that it need not be found out again. A cache: it
+// may be deleted at any time, a damaged one is thrown away and made anew, a busy one is passed over. Base names never change, nor does the
+// content of their files, so entries never go stale; those of files that are gone are removed when the file is.
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Logger } from '../lib/logger.ts';
+import type { MessageStructure } from '../message/types.ts';
+import { isBusy, openCache, type Sqlite, type Statement } from './sqlite.ts';
+import type { MessageFacts } from './types.ts';
+
+/** Counts up when what is stored changes its form. */
+const VERSION = 1;
+const FLUSH_MS = 250;
+/** Rows written in one transaction: a few milliseconds. */
+const FLUSH_ROWS = 200;
+/** Databases that are open at a time in a process (0.2 MB and three descriptors each). */
+const MAX_OPEN = 32;
+
+interface Entry {
+  facts?: MessageFacts;
+  structure?: MessageStructure;
+}
+
+/** The caches of all accounts of a process: keeps the number of open databases down. */
+export class IndexCaches {
+  readonly #open = new Map<string, AccountIndex>();
+  readonly #log: Logger;
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+  of(maildir: string): AccountIndex {
+    const found = this.#open.get(maildir);
+    if (found) {
+      // Most recently used last.
+      this.#open.delete(maildir);
+      this.#open.set(maildir, found);
+      return found;
+    }
+    for (const [key, index] of this.#open) {
+      if (this.#open.size < MAX_OPEN) break;
+      index.close();
+      this.#open.delete(key);
+    }
+    const index = new AccountIndex(maildir, this.#log);
+    this.#open.set(maildir, index);
+    return index;
+  }
+  close(): void {
+    for (const index of this.#open.values()) index.close();
+    this.#open.clear();
+  }
+}
+
+export class AccountIndex {
+  readonly #path: string;
+  readonly #log: Logger;
+  #db: Sqlite | undefined;
+  #get: Statement | undefined;
+  #put: Statement | undefined;
+  #del: Statement | undefined;
+  /** A failed open is not tried again at once. */
+  #blockedUntil = 0;
+  #pending = new Map<string, Entry | null>();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(maildir: string, log: Logger) {
+    this.#path = join(maildir, 'buzon.index.db');
+    this.#log = log;
+  }
+
+  /** What is known of a message; undefined when nothing is. Never throws. */
+  get(base: string): Entry | undefined {
+    const pending = this.#pending.get(base);
+    if (pending !== undefined) return pending ?? undefined;
+    return this.#try((): Entry | undefined => {
+      const row = this.#get?.get(base) as { date: number | null; wire: number | null; structure: string | null } | undefined;
+      if (!row) return undefined;
+      const entry: Entry = {};
+      if (row.date !== null && row.wire !== null) entry.facts = { internalDate: row.date, wireSize: row.wire };
+      if (row.structure !== null) entry.structure = JSON.parse(row.structure) as MessageStructure;
+      return entry;
+    });
+  }
+
+  put(base: string, entry: Entry): void {
+    this.#pending.set(base, { ...(this.#pending.get(base) ?? {}), ...entry });
+    this.#schedule();
+  }
+  remove(base: string): void {
+    this.#pending.set(base, null);
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    if (this.#timer) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#flush(FLUSH_ROWS);
+      if (this.#pending.size > 0) this.#schedule();
+    }, FLUSH_MS);
+    this.#timer.unref();
+  }
+
+  #flush(rows: number): void {
+    const batch = [...this.#pending].slice(0, rows);
+    for (const [base] of batch) this.#pending.delete(base);
+    this.#try(() => {
+      this.#db
+        ?.transaction(() => {
+          for (const [base, entry] of batch) {
+            if (entry === null) this.#del?.run(base);
+            else
+              this.#put?.run(
+                base,
+                entry.facts?.internalDate ?? null,
+                entry.facts?.wireSize ?? null,
+                entry.structure ? JSON.stringify(entry.structure) : null,
+              );
+          }
+        })
+        .immediate();
+    });
+  }
+
+  /** Runs `fn` on the open database; a busy one, a full disk, a damaged file cost only the cache. */
+  #try<T>(fn: () => T): T | undefined {
+    try {
+      if (!this.#ready()) return undefined;
+      return fn();
+    } catch (error) {
+      if (isBusy(error)) return undefined;
+      this.#discard(error);
+      return undefined;
+    }
+  }
+
+  #ready(): boolean {
+    if (this.#db) return true;
+    if (Date.now() < this.#blockedUntil) return false;
+    this.#blockedUntil = Date.now() + 1_000;
+    const db = openCache(this.#path);
+    this.#db = db;
+    if (db.pragma('user_version', { simple: true }) !== VERSION) {
+      db.exec(`DROP TABLE IF EXISTS message;
+        CREATE TABLE message (base TEXT PRIMARY KEY, date REAL, wire INTEGER, structure TEXT) WITHOUT ROWID;
+        PRAGMA user_version = ${VERSION}`);
+    }
+    this.#get = db.prepare('SELECT date, wire, structure FROM message WHERE base = ?');
+    this.#put =
+      db.prepare(`INSERT INTO message VALUES (?, ?, ?, ?) ON CONFLICT (base) DO UPDATE SET date = coalesce(excluded.date, date),
+      wire = coalesce(excluded.wire, wire), structure = coalesce(excluded.structure, structure)`);
+    this.#del = db.prepare('DELETE FROM message WHERE base = ?');
+    return true;
+  }
+
+  #discard(error: unknown): void {
+    this.#log.warn('index.discarded', { file: this.#path, error: error instanceof Error ? error.message : String(error) });
+    this.#shut();
+    this.#blockedUntil = Date.now() + 1_000;
+    void Promise.all(['', '-wal', '-shm'].map((suffix) => rm(this.#path + suffix, { force: true }))).catch(() => undefined);
+  }
+  #shut(): void {
+    try {
+      this.#db?.close();
+    } catch {
+      // A damaged database may refuse even that.
+    }
+    this.#db = undefined;
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#pending.size > 0) this.#flush(this.#pending.size);
+    this.#shut();
+  }
+}

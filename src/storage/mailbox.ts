@@ -1,0 +1,509 @@
+// One mailbox's folder, shared by all sessions that have it open: its messages with their UIDs and flags, kept in step with the files, and
+// every change made to them. Changes are renames and unlinks of files; the order of steps is what makes them safe:
+//   UIDs are synced to the uidlist before anybody sees them; a file is synced before it gets its name, and its folder after.
+import { link, rename, stat, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Mutex } from '../lib/async.ts';
+import { errnoOf, MailError, toMailError } from '../lib/errors.ts';
+import { parseStructure } from '../message/structure.ts';
+import type { MessageStructure } from '../message/types.ts';
+import type { AccountContext } from './account-store.ts';
+import { isMissing, syncFolder } from './files.ts';
+import { folderStamp, sameStamp, scanFolder, type FolderStamp, type FoundFile } from './folder-scan.ts';
+import { Keywords } from './keywords.ts';
+import { compareNames, flagOfLetter, joinName, letterOfFlag, sizeInName } from './maildir-name.ts';
+import { measure, openContent } from './message-file.ts';
+import type {
+  CopyResult,
+  Flag,
+  Mailbox,
+  MailboxPath,
+  MessageContent,
+  MessageFacts,
+  MessageRow,
+  ModSeq,
+  StoreChange,
+  StoreResult,
+  Uid,
+} from './types.ts';
+import { Uidlist, type ParsedUidlist } from './uidlist.ts';
+
+interface Entry {
+  readonly row: MessageRow;
+  readonly file: FoundFile;
+}
+
+/** Parsed structures kept in memory, a mailbox. */
+const STRUCTURES_KEPT = 500;
+
+export class FolderMailbox implements Mailbox {
+  readonly path: MailboxPath;
+  readonly folder: string;
+  readonly #context: AccountContext;
+  readonly #mutex = new Mutex();
+  readonly #uidlist: Uidlist;
+  readonly #keywords: Keywords;
+  readonly #structures = new Map<string, MessageStructure>();
+  readonly #facts = new Map<string, MessageFacts>();
+  /** By base name. */
+  #entries = new Map<string, Entry>();
+  #byUid = new Map<Uid, Entry>();
+  #messages: readonly MessageRow[] = [];
+  #list: ParsedUidlist | undefined;
+  #stamp: FolderStamp | undefined;
+  #modSeq = 0;
+  #gone = false;
+  /** Sessions that have it open. */
+  opened = 0;
+
+  constructor(path: MailboxPath, folder: string, context: AccountContext) {
+    this.path = path;
+    this.folder = folder;
+    this.#context = context;
+    this.#uidlist = new Uidlist(folder, () => context.nextUidValidity());
+    this.#keywords = new Keywords(folder);
+  }
+
+  get uidValidity(): number {
+    return this.#list?.header.uidValidity ?? 0;
+  }
+  get uidNext(): number {
+    return this.#list?.header.nextUid ?? 1;
+  }
+  get mailboxId(): string {
+    return this.#list?.header.guid ?? '';
+  }
+  get highestModSeq(): ModSeq {
+    return Math.max(1, this.#modSeq) as ModSeq;
+  }
+  get messages(): readonly MessageRow[] {
+    return this.#messages;
+  }
+  get keywords(): readonly Flag[] {
+    return this.#keywords.names;
+  }
+  get acceptsNewKeywords(): boolean {
+    return !this.#keywords.full;
+  }
+  get gone(): boolean {
+    return this.#gone;
+  }
+  /** Messages that lie in `new/`. */
+  get recentCount(): number {
+    let count = 0;
+    for (const { file } of this.#entries.values()) if (file.sub === 'new') count++;
+    return count;
+  }
+
+  refresh(): Promise<void> {
+    return this.#mutex.run(() => this.#refresh());
+  }
+
+  async #refresh(): Promise<void> {
+    if (this.#gone) return;
+    try {
+      const stamp = await folderStamp(this.folder);
+      const keywordsChanged = await this.#keywords.read();
+      if (!keywordsChanged && this.#stamp && sameStamp(stamp, this.#stamp)) return;
+      await this.#scan(keywordsChanged);
+    } catch (error) {
+      if (!isMissing(error)) throw toMailError(error, 'reading a mailbox');
+      this.#gone = true;
+    }
+  }
+
+  async #scan(keywordsChanged: boolean): Promise<void> {
+    const { files, stamp, settled, unsure } = await scanFolder(this.folder, this.#entries.keys(), this.#context.now);
+    const present = new Map(files);
+    for (const base of unsure) {
+      const kept = this.#entries.get(base);
+      if (kept) present.set(base, kept.file);
+    }
+    let list = await this.#uidlist.read();
+    const missing = [...present.keys()].filter((base) => !list?.entries.has(base));
+    if (!list || missing.length > 0) list = await this.#uidlist.assign(missing.sort(compareNames), new Set(present.keys()));
+    if (this.#list && this.#list.header.uidValidity !== list.header.uidValidity) {
+      this.#gone = true;
+      return;
+    }
+    this.#list = list;
+    this.#take(present, list, keywordsChanged);
+    this.#stamp = settled ? stamp : undefined;
+  }
+
+  /** Makes the rows anew; those that did not change stay the same objects. */
+  #take(files: ReadonlyMap<string, FoundFile>, list: ParsedUidlist, keywordsChanged: boolean): void {
+    const entries = new Map<string, Entry>();
+    let changed = files.size !== this.#entries.size;
+    const sorted = [...files].flatMap(([base, file]) => {
+      const uid = list.entries.get(base)?.uid;
+      return uid === undefined ? [] : [{ base, file, uid }];
+    });
+    sorted.sort((a, b) => a.uid - b.uid);
+    const modSeq = this.#nextModSeq();
+    for (const { base, file, uid } of sorted) {
+      const old = this.#entries.get(base);
+      if (old?.row.uid === uid && old.file.letters === file.letters && !keywordsChanged)
+        entries.set(base, { row: old.row, file });
+      else {
+        changed = true;
+        entries.set(base, { row: { uid, baseName: base, flags: this.#flagsOf(file.letters), modSeq }, file });
+      }
+    }
+    this.#setEntries(entries);
+    if (changed) this.#modSeq = modSeq;
+  }
+
+  #setEntries(entries: Map<string, Entry>): void {
+    this.#entries = entries;
+    this.#byUid = new Map([...entries.values()].map((entry) => [entry.row.uid, entry]));
+    this.#messages = [...entries.values()].map((entry) => entry.row);
+  }
+
+  #nextModSeq(): ModSeq {
+    return Math.max(this.#modSeq + 1, this.#context.now() * 1000) as ModSeq;
+  }
+
+  #flagsOf(letters: string): readonly Flag[] {
+    const system: Flag[] = [];
+    const keywords: Flag[] = [];
+    for (const letter of letters) {
+      const flag = flagOfLetter(letter);
+      if (flag) system.push(flag);
+      else if (letter >= 'a' && letter <= 'z') {
+        const name = this.#keywords.nameOf(letter);
+        if (name !== undefined) keywords.push(name);
+      }
+    }
+    return [...system, ...keywords];
+  }
+
+  recent(take: boolean): Promise<ReadonlySet<Uid>> {
+    return this.#mutex.run(async () => {
+      await this.#refresh();
+      const fresh = [...this.#entries].filter(([, entry]) => entry.file.sub === 'new');
+      const given = new Set(fresh.map(([, entry]) => entry.row.uid));
+      if (!take || fresh.length === 0) return given;
+      const entries = new Map(this.#entries);
+      for (const [base, entry] of fresh) {
+        const name = joinName(base, entry.file.letters);
+        try {
+          await rename(join(this.folder, 'new', entry.file.name), join(this.folder, 'cur', name));
+          entries.set(base, { row: entry.row, file: { sub: 'cur', name, letters: entry.file.letters } });
+        } catch (error) {
+          // Another session or program was first: it is not recent for us.
+          if (!isMissing(error)) throw toMailError(error, 'moving new mail');
+          given.delete(entry.row.uid);
+        }
+      }
+      this.#setEntries(entries);
+      this.#stamp = undefined;
+      return given;
+    });
+  }
+
+  watch(listener: () => void): () => void {
+    return this.#context.feed.watch(this.folder, listener);
+  }
+
+  store(uids: readonly Uid[], change: StoreChange): Promise<StoreResult> {
+    return this.#mutex.run(async () => {
+      const wanted = await this.#letters(change.flags, change.mode !== 'remove');
+      const modified: Uid[] = [];
+      const entries = new Map(this.#entries);
+      const modSeq = this.#nextModSeq();
+      for (const uid of uids) {
+        const entry = this.#byUid.get(uid);
+        if (!entry) continue;
+        if (change.unchangedSince !== undefined && entry.row.modSeq > change.unchangedSince) {
+          modified.push(uid);
+          continue;
+        }
+        const letters = combine(entry.file.letters, wanted.letters, change.mode);
+        if (letters === entry.file.letters) continue;
+        const file = await this.#rename(entry, letters);
+        if (file) entries.set(entry.row.baseName, { row: { ...entry.row, flags: this.#flagsOf(file.letters), modSeq }, file });
+      }
+      this.#setEntries(entries);
+      this.#modSeq = modSeq;
+      this.#changed();
+      return { modified, rejected: wanted.rejected };
+    });
+  }
+
+  /** Letters for flags; keywords get one when `add`. */
+  async #letters(flags: readonly Flag[], add: boolean): Promise<{ letters: string; rejected: Flag[] }> {
+    const keywords = flags.filter((flag) => !flag.startsWith('\\'));
+    const known = add ? await this.#keywords.letters(keywords) : new Map<string, string>();
+    const rejected: Flag[] = [];
+    let letters = '';
+    for (const flag of flags) {
+      const letter = letterOfFlag(flag) ?? known.get(flag.toLowerCase()) ?? this.#keywords.letterOf(flag);
+      if (letter !== undefined) letters += letter;
+      else if (!flag.startsWith('\\')) rejected.push(flag);
+    }
+    return { letters, rejected };
+  }
+
+  /** Gives a message new letters; undefined when it is gone. A message in `new/` moves to `cur/`, as flags demand. */
+  async #rename(entry: Entry, letters: string): Promise<FoundFile | undefined> {
+    const name = joinName(entry.row.baseName, letters);
+    const file: FoundFile = { sub: 'cur', name, letters: name.slice(name.lastIndexOf(',') + 1) };
+    for (let file_ = entry.file as FoundFile | undefined, attempt = 0; file_ && attempt < 3; attempt++) {
+      try {
+        await rename(join(this.folder, file_.sub, file_.name), join(this.folder, 'cur', name));
+        return file;
+      } catch (error) {
+        if (!isMissing(error)) throw toMailError(error, 'changing flags');
+        file_ = await this.#findAgain(entry.row.baseName);
+      }
+    }
+    return undefined;
+  }
+
+  /** Another program renamed the file: where is it now? */
+  async #findAgain(base: string): Promise<FoundFile | undefined> {
+    const { files } = await scanFolder(this.folder, [base], this.#context.now);
+    return files.get(base);
+  }
+
+  #changed(): void {
+    this.#stamp = undefined;
+    this.#context.feed.notify(this.folder);
+  }
+
+  expunge(uids: readonly Uid[]): Promise<readonly Uid[]> {
+    return this.#mutex.run(async () => {
+      const removed: Uid[] = [];
+      const entries = new Map(this.#entries);
+      let bytes = 0;
+      for (const uid of uids) {
+        const entry = this.#byUid.get(uid);
+        if (!entry) continue;
+        const size = await this.#sizeOnDisk(entry);
+        await this.#unlink(entry);
+        entries.delete(entry.row.baseName);
+        this.#context.index.remove(entry.row.baseName);
+        bytes += size;
+        removed.push(uid);
+      }
+      this.#setEntries(entries);
+      this.#modSeq = this.#nextModSeq();
+      await this.#context.quota.add(-bytes, -removed.length);
+      this.#changed();
+      return removed;
+    });
+  }
+
+  async #unlink(entry: Entry): Promise<void> {
+    for (let file: FoundFile | undefined = entry.file, attempt = 0; file && attempt < 3; attempt++) {
+      try {
+        return await unlink(join(this.folder, file.sub, file.name));
+      } catch (error) {
+        if (!isMissing(error)) throw toMailError(error, 'removing a message');
+        file = await this.#findAgain(entry.row.baseName);
+      }
+    }
+  }
+
+  async #sizeOnDisk(entry: Entry): Promise<number> {
+    const named = sizeInName(entry.row.baseName, 'S');
+    if (named !== undefined) return named;
+    return stat(join(this.folder, entry.file.sub, entry.file.name)).then(
+      (s) => s.size,
+      () => 0,
+    );
+  }
+
+  copy(uids: readonly Uid[], to: MailboxPath): Promise<CopyResult> {
+    return this.#transfer(uids, to, 'copy');
+  }
+
+  async move(uids: readonly Uid[], to: MailboxPath): Promise<CopyResult> {
+    const target = this.#context.mailbox(to);
+    if (target.folder !== this.folder) return this.#transfer(uids, to, 'move');
+    const result = await this.#transfer(uids, to, 'copy');
+    await this.expunge(result.pairs.map(([from]) => from));
+    return result;
+  }
+
+  /**
+   * Copies by hard link (content never changes, so two names may share it), moves by rename. The names appear in the target's `cur/`, its folder is
+   * synced, then they get UIDs. On a failure what was done is undone.
+   */
+  async #transfer(uids: readonly Uid[], to: MailboxPath, how: 'copy' | 'move'): Promise<CopyResult> {
+    const target = this.#context.mailbox(to);
+    await target.refresh();
+    if (target.gone) throw new MailError('no-such-mailbox', 'NO_MAILBOX', 'The mailbox does not exist');
+    const entries = uids.flatMap((uid) => this.#byUid.get(uid) ?? []);
+    const sizes = await Promise.all(entries.map((entry) => this.#sizeOnDisk(entry)));
+    if (how === 'copy') await this.#context.quota.check(sum(sizes), entries.length);
+    const letters = await target.lettersFor(
+      entries.map((entry) => ({ flags: entry.row.flags, others: otherLetters(entry.file.letters) })),
+    );
+    const done: { uid: Uid; base: string; undo: () => Promise<void> }[] = [];
+    try {
+      for (const [i, entry] of entries.entries()) {
+        const step = await this.#transferOne(entry, target.folder, letters[i] ?? '', sizes[i] ?? 0, how);
+        if (step) done.push({ uid: entry.row.uid, ...step });
+      }
+      if (done.length > 0) await syncFolder(join(target.folder, 'cur'));
+    } catch (error) {
+      for (const { undo } of done) await undo().catch(() => undefined);
+      throw toMailError(error, `${how} of messages`);
+    }
+    if (how === 'copy') await this.#context.quota.add(sum(sizes), done.length);
+    else await this.#forget(done.map(({ uid }) => uid));
+    const assigned = await target.adopt(done.map(({ base }) => base));
+    return {
+      uidValidity: target.uidValidity,
+      pairs: done.flatMap(({ uid }, i) => {
+        const to_ = assigned[i];
+        return to_ === undefined ? [] : [[uid, to_] as const];
+      }),
+    };
+  }
+
+  async #transferOne(
+    entry: Entry,
+    targetFolder: string,
+    letters: string,
+    size: number,
+    how: 'copy' | 'move',
+  ): Promise<{ base: string; undo: () => Promise<void> } | undefined> {
+    const old = entry.row.baseName;
+    const wire = sizeInName(old, 'W');
+    const base = how === 'move' ? old : `${this.#context.names.unique()},S=${size}${wire === undefined ? '' : `,W=${wire}`}`;
+    const to = join(targetFolder, 'cur', joinName(base, letters));
+    for (let file: FoundFile | undefined = entry.file, attempt = 0; file && attempt < 3; attempt++) {
+      const from = join(this.folder, file.sub, file.name);
+      try {
+        if (how === 'copy') await link(from, to);
+        else await rename(from, to);
+        return { base, undo: () => (how === 'copy' ? unlink(to) : rename(to, from)) };
+      } catch (error) {
+        if (errnoOf(error) !== 'ENOENT') throw error;
+        file = await this.#findAgain(old);
+      }
+    }
+    return undefined;
+  }
+
+  #forget(uids: readonly Uid[]): Promise<void> {
+    return this.#mutex.run(async () => {
+      const entries = new Map(this.#entries);
+      for (const uid of uids) {
+        const entry = this.#byUid.get(uid);
+        if (entry) entries.delete(entry.row.baseName);
+      }
+      this.#setEntries(entries);
+      this.#modSeq = this.#nextModSeq();
+      this.#changed();
+    });
+  }
+
+  /** Letters in this mailbox for the flags of messages that come here; keywords that find no letter are dropped. */
+  lettersFor(messages: readonly { flags: readonly Flag[]; others: string }[]): Promise<string[]> {
+    return this.#mutex.run(async () => {
+      const results: string[] = [];
+      for (const { flags, others } of messages) results.push((await this.#letters(flags, true)).letters + others);
+      return results;
+    });
+  }
+
+  /** UIDs of files that have just appeared here, in the order asked; synced. Undefined for one that is gone already. */
+  async adopt(bases: readonly string[]): Promise<(Uid | undefined)[]> {
+    return this.#mutex.run(async () => {
+      await this.#keywords.read();
+      await this.#scan(false);
+      this.#changed();
+      return bases.map((base) => this.#entries.get(base)?.row.uid);
+    });
+  }
+
+  #entry(uid: Uid): Entry {
+    const entry = this.#byUid.get(uid);
+    if (!entry) throw gone();
+    return entry;
+  }
+
+  async facts(uid: Uid): Promise<MessageFacts> {
+    const { row, file } = this.#entry(uid);
+    const base = row.baseName;
+    const known = this.#facts.get(base) ?? this.#context.index.get(base)?.facts;
+    if (known) {
+      this.#facts.set(base, known);
+      return known;
+    }
+    const wireSize = sizeInName(base, 'W');
+    for (let found: FoundFile | undefined = file, attempt = 0; found && attempt < 3; attempt++) {
+      const path = join(this.folder, found.sub, found.name);
+      const facts =
+        wireSize === undefined
+          ? await measure(path)
+          : await stat(path).then(
+              (s) => ({ wireSize, internalDate: s.mtimeMs }),
+              (error: unknown) => (isMissing(error) ? undefined : Promise.reject(toMailError(error, 'looking at a message'))),
+            );
+      if (facts) {
+        const whole = { wireSize: facts.wireSize, internalDate: Math.floor(facts.internalDate / 1000) * 1000 };
+        this.#facts.set(base, whole);
+        this.#context.index.put(base, { facts: whole });
+        return whole;
+      }
+      found = await this.#findAgain(base);
+    }
+    throw gone();
+  }
+
+  async content(uid: Uid): Promise<MessageContent> {
+    const entry = this.#entry(uid);
+    for (let file: FoundFile | undefined = entry.file, attempt = 0; file && attempt < 3; attempt++) {
+      const content = await openContent(join(this.folder, file.sub, file.name));
+      if (content) return content;
+      file = await this.#findAgain(entry.row.baseName);
+    }
+    throw gone();
+  }
+
+  async structure(uid: Uid): Promise<MessageStructure> {
+    const base = this.#entry(uid).row.baseName;
+    const known = this.#structures.get(base) ?? this.#context.index.get(base)?.structure;
+    const structure = known ?? (await this.#parse(uid));
+    if (!known) this.#context.index.put(base, { structure });
+    this.#structures.set(base, structure);
+    for (const key of this.#structures.keys()) {
+      if (this.#structures.size <= STRUCTURES_KEPT) break;
+      this.#structures.delete(key);
+    }
+    return structure;
+  }
+  async #parse(uid: Uid): Promise<MessageStructure> {
+    const content = await this.content(uid);
+    try {
+      return await parseStructure(content.read(0, content.size));
+    } finally {
+      await content.close();
+    }
+  }
+
+  async close(): Promise<void> {
+    this.opened--;
+    this.#context.release(this);
+  }
+}
+
+const gone = (): MailError => new MailError('no-such-mailbox', 'MESSAGE_GONE', 'The message has been expunged');
+const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
+/** Capital letters that are no flag of IMAP's (P, passed): kept through every change. */
+const otherLetters = (letters: string): string => [...letters].filter((c) => c >= 'A' && c <= 'Z' && !flagOfLetter(c)).join('');
+
+function combine(old: string, wanted: string, mode: StoreChange['mode']): string {
+  const letters =
+    mode === 'add'
+      ? old + wanted
+      : mode === 'remove'
+        ? [...old].filter((c) => !wanted.includes(c)).join('')
+        : otherLetters(old) + wanted;
+  return [...new Set(letters)].sort().join('');
+}

@@ -1,0 +1,23 @@
+// The store's only importer of better-sqlite3. Its quirks: `synchronous` has to be set on every open, a busy database is told at once
+// (timeout 0: never wait inside the loop).
+import Database from 'better-sqlite3';
+import { errnoOf } from '../lib/errors.ts';
+
+export type Sqlite = Database.Database;
+export type Statement = Database.Statement<unknown[]>;
+
+/** Opens (or makes) a cache database: WAL, NORMAL: losing the last commits costs nothing but work. @throws when the file is no database */
+export function openCache(path: string): Sqlite {
+  const db = new Database(path, { timeout: 0 });
+  try {
+    db.pragma('journal_mode = WAL');
+    db.pragma('synchronous = NORMAL');
+    return db;
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}
+
+/** Another process holds the write lock. */
+export const isBusy = (error: unknown): boolean => /^SQLITE_(BUSY|LOCKED)/.test(errnoOf(error) ?? '');
