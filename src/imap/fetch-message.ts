@@ -1,0 +1,173 @@
+// One message's FETCH response: small items as text, sections streamed from the file as literals of exactly the size announced.
+import { formatImapDateTime } from '../message/date.ts';
+import { LfToCrlf } from '../message/line-ends.ts';
+import { headerLength } from '../message/headers.ts';
+import type { Mailbox, MessageContent, MessageRow } from '../storage/types.ts';
+import { locate, selectFields, type Section, type SectionRange } from './section.ts';
+import { formatBodyStructure, formatEnvelope } from './syntax/body-structure.ts';
+import type { FetchItem, Partial } from './syntax/fetch.ts';
+import type { Writer } from './wire/writer.ts';
+
+/** Sections up to this are read whole, so that the size announced is the size sent whatever the file's name says. */
+const WHOLE = 1024 * 1024;
+const MAX_HEADER = 4 * 1024 * 1024;
+
+export interface FetchTarget {
+  readonly mailbox: Mailbox;
+  readonly row: MessageRow;
+  readonly seq: number;
+  /** `(\Seen \Recent)`: as they stand when the response is made. */
+  readonly flags: () => string;
+  readonly writer: Writer;
+}
+
+/** Whether an item sets \Seen. */
+export const setsSeen = (item: FetchItem): boolean => item.kind === 'section' && !item.peek;
+
+/** Writes `* n FETCH (…)`. @throws MailError no-such-mailbox before anything is written when the message is gone */
+export async function writeFetch(target: FetchTarget, items: readonly FetchItem[]): Promise<void> {
+  const message = new FetchedMessage(target);
+  try {
+    // Everything that can fail comes first: nothing is written for a message that has vanished.
+    const parts = [];
+    for (const item of items) parts.push(await message.prepare(item));
+    target.writer.write(`* ${target.seq} FETCH (`);
+    for (const [i, part] of parts.entries()) {
+      if (i > 0) target.writer.write(' ');
+      await part();
+    }
+    target.writer.write(')\r\n');
+    await target.writer.drain();
+  } finally {
+    await message.close();
+  }
+}
+
+type WritePart = () => Promise<void> | void;
+
+class FetchedMessage {
+  readonly #t: FetchTarget;
+  #content: MessageContent | undefined;
+
+  constructor(target: FetchTarget) {
+    this.#t = target;
+  }
+  async close(): Promise<void> {
+    await this.#content?.close();
+  }
+  async #open(): Promise<MessageContent> {
+    return (this.#content ??= await this.#t.mailbox.content(this.#t.row.uid));
+  }
+
+  async prepare(item: FetchItem): Promise<WritePart> {
+    const { mailbox, row, writer } = this.#t;
+    switch (item.kind) {
+      case 'FLAGS':
+        return () => writer.write(`FLAGS ${this.#t.flags()}`);
+      case 'UID':
+        return () => writer.write(`UID ${row.uid}`);
+      case 'INTERNALDATE': {
+        const { internalDate } = await mailbox.facts(row.uid);
+        return () => writer.write(`INTERNALDATE "${formatImapDateTime(internalDate)}"`);
+      }
+      case 'RFC822.SIZE': {
+        const { wireSize } = await mailbox.facts(row.uid);
+        return () => writer.write(`RFC822.SIZE ${wireSize}`);
+      }
+      case 'ENVELOPE': {
+        const { envelope } = await mailbox.structure(row.uid);
+        return () => writer.write(`ENVELOPE ${formatEnvelope(envelope)}`);
+      }
+      case 'BODY':
+      case 'BODYSTRUCTURE': {
+        const { root } = await mailbox.structure(row.uid);
+        return () => writer.write(`${item.kind} ${formatBodyStructure(root, item.kind === 'BODYSTRUCTURE')}`);
+      }
+      case 'section':
+        return this.#section(item.label, item.section, item.partial);
+    }
+  }
+
+  async #section(label: string, section: Section, partial: Partial | undefined): Promise<WritePart> {
+    const { writer } = this.#t;
+    if (section.part.length === 0 && section.text.startsWith('HEADER')) {
+      const header = await this.#topHeader();
+      return this.#buffer(
+        label,
+        section.text === 'HEADER' ? header : selectFields(header, section.fields, section.text === 'HEADER.FIELDS.NOT'),
+        partial,
+      );
+    }
+    const range = await this.#locate(section);
+    if (!range) return () => writer.write(`${label} NIL`);
+    if (section.text.startsWith('HEADER.FIELDS'))
+      return this.#buffer(
+        label,
+        selectFields(await this.#wire(range), section.fields, section.text === 'HEADER.FIELDS.NOT'),
+        partial,
+      );
+    if (range.end - range.start <= WHOLE) return this.#buffer(label, await this.#wire(range), partial);
+    return this.#stream(label, range, partial);
+  }
+
+  async #locate(section: Section): Promise<SectionRange | undefined> {
+    if (section.part.length > 0 || section.text !== '') return locate(await this.#t.mailbox.structure(this.#t.row.uid), section);
+    const content = await this.#open();
+    const { wireSize } = await this.#t.mailbox.facts(this.#t.row.uid);
+    return { start: 0, end: content.size, size: wireSize };
+  }
+
+  /** The message's own header, without parsing what follows. */
+  async #topHeader(): Promise<Buffer> {
+    const content = await this.#open();
+    const crlf = new LfToCrlf();
+    let all: Buffer = Buffer.alloc(0);
+    for await (const chunk of content.read(0, MAX_HEADER)) {
+      all = Buffer.concat([all, crlf.push(chunk)]);
+      const end = headerLength(all);
+      if (end !== undefined) return all.subarray(0, end);
+    }
+    return all;
+  }
+  async #wire(range: SectionRange): Promise<Buffer> {
+    const content = await this.#open();
+    const chunks: Buffer[] = [];
+    for await (const chunk of content.readWire(range.start, range.end)) chunks.push(chunk);
+    return Buffer.concat(chunks);
+  }
+
+  #buffer(label: string, bytes: Buffer, partial: Partial | undefined): WritePart {
+    const shown = partial ? bytes.subarray(partial.start, partial.start + partial.count) : bytes;
+    return () => {
+      this.#t.writer.write(`${label} {${shown.length}}\r\n`);
+      this.#t.writer.write(shown);
+    };
+  }
+
+  async #stream(label: string, range: SectionRange, partial: Partial | undefined): Promise<WritePart> {
+    const content = await this.#open();
+    const from = Math.min(partial?.start ?? 0, range.size);
+    const count = Math.min(partial?.count ?? range.size, range.size - from);
+    return async () => {
+      const { writer } = this.#t;
+      writer.write(`${label} {${count}}\r\n`);
+      let skip = from;
+      let left = count;
+      for await (const chunk of content.readWire(range.start, range.end)) {
+        if (left === 0) break;
+        if (skip >= chunk.length) {
+          skip -= chunk.length;
+          continue;
+        }
+        const piece = chunk.subarray(skip, skip + left);
+        skip = 0;
+        left -= piece.length;
+        writer.write(piece);
+        await writer.drain();
+      }
+      // Less than its name says (a wrong W=): the literal must still be whole, or every later response would be read wrongly.
+      for (; left > 0; left -= Math.min(left, PADDING.length)) writer.write(PADDING.subarray(0, left));
+    };
+  }
+}
+const PADDING = Buffer.alloc(8192, ' ');
