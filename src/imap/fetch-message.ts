@@ -1,6 +1,6 @@
 // One message's FETCH response: small items as text, sections streamed from the file as literals of exactly the size announced.
 import { formatImapDateTime } from '../message/date.ts';
-import { LfToCrlf } from '../message/line-ends.ts';
+import { CrlfEncoder } from '../message/line-ends.ts';
 import { headerLength } from '../message/headers.ts';
 import type { Mailbox, MessageContent, MessageRow } from '../storage/types.ts';
 import { locate, selectFields, type Section, type SectionRange } from './section.ts';
@@ -120,7 +120,7 @@ class FetchedMessage {
   /** The message's own header, without parsing what follows. */
   async #topHeader(): Promise<Buffer> {
     const content = await this.#open();
-    const crlf = new LfToCrlf();
+    const crlf = new CrlfEncoder();
     let all: Buffer = Buffer.alloc(0);
     for await (const chunk of content.read(0, MAX_HEADER)) {
       all = Buffer.concat([all, crlf.push(chunk)]);

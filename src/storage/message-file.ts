@@ -2,7 +2,7 @@
 import { open, rename, stat, unlink, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { toMailError } from '../lib/errors.ts';
-import { CrlfToLf, LfToCrlf, WireCounter } from '../message/line-ends.ts';
+import { LfEncoder, CrlfEncoder, LineEndCounter } from '../message/line-ends.ts';
 import type { MessageSource } from '../message/source.ts';
 import { isMissing } from './files.ts';
 import type { MessageContent } from './types.ts';
@@ -59,8 +59,8 @@ async function writeBody(
   source: MessageSource,
   saveCrlf: boolean,
 ): Promise<{ size: number; wireSize: number }> {
-  const transform = saveCrlf ? new LfToCrlf() : new CrlfToLf();
-  const counter = new WireCounter();
+  const transform = saveCrlf ? new CrlfEncoder() : new LfEncoder();
+  const counter = new LineEndCounter();
   let size = 0;
   let gathered: Buffer[] = [];
   let waiting = 0;
@@ -77,9 +77,9 @@ async function writeBody(
     if ((waiting += bytes.length) >= GATHER) await flush();
   };
   for await (const chunk of source.chunks()) await take(transform.push(chunk));
-  if (transform instanceof CrlfToLf) await take(transform.end());
+  if (transform instanceof LfEncoder) await take(transform.end());
   await flush();
-  return { size, wireSize: counter.size };
+  return { size, wireSize: counter.wireSize };
 }
 const EMPTY = Buffer.alloc(0);
 
@@ -123,7 +123,7 @@ class FileContent implements MessageContent {
     }
   }
   async *readWire(start: number, end: number): AsyncIterable<Buffer> {
-    const transform = new LfToCrlf();
+    const transform = new CrlfEncoder();
     if (start > 0) for await (const before of this.read(start - 1, start)) transform.push(before);
     for await (const chunk of this.read(start, end)) yield transform.push(chunk);
   }
@@ -137,9 +137,9 @@ export async function measure(path: string): Promise<{ wireSize: number; interna
   const content = await openContent(path);
   if (!content) return undefined;
   try {
-    const counter = new WireCounter();
+    const counter = new LineEndCounter();
     for await (const chunk of content.read(0, content.size)) counter.push(chunk);
-    return { wireSize: counter.size, internalDate: (await stat(path)).mtimeMs };
+    return { wireSize: counter.wireSize, internalDate: (await stat(path)).mtimeMs };
   } catch (error) {
     if (isMissing(error)) return undefined;
     throw error;
