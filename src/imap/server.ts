@@ -2,9 +2,10 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Logger } from '../lib/logger.ts';
+import { COMMANDS } from './commands/table.ts';
 import { Session, type SessionOptions } from './session.ts';
 
-export interface ImapServerOptions extends SessionOptions {
+export interface ImapServerOptions extends Omit<SessionOptions, 'commands'> {
   readonly logger: Logger;
 }
 
@@ -40,7 +41,7 @@ export class ImapServer {
     try {
       const stream: Duplex = implicitTls ? await this.#handshake(socket) : socket;
       const peer = { remoteAddress: remote, localAddress: plainAddress(socket.localAddress ?? ''), loopback: isLoopback(remote) };
-      session = new Session(stream, peer, implicitTls, this.#options, this.#options.logger);
+      session = new Session(stream, peer, implicitTls, { ...this.#options, commands: COMMANDS }, this.#options.logger);
       this.#sessions.set(session, remote);
       await session.run();
     } catch (error) {

@@ -9,7 +9,6 @@ import type { Logger } from '../lib/logger.ts';
 import type { MessageSource } from '../message/source.ts';
 import type { AccountStore, Mailbox, Uid } from '../storage/types.ts';
 import { readAppendPrefix, type AppendPrefix } from './commands/append-prefix.ts';
-import { COMMANDS, type State } from './commands/table.ts';
 import type { ImapLimits } from './limits.ts';
 import type { Namespace } from './mailbox-name.ts';
 import { answerFor, bad, no, type Answer } from './status.ts';
@@ -20,7 +19,19 @@ import { SocketReader } from './wire/socket-reader.ts';
 import { Writer } from './wire/writer.ts';
 import { Spool } from '../message/spool.ts';
 
+export type State = 'unauthenticated' | 'authenticated' | 'selected';
+
+export interface ImapCommand {
+  readonly states: readonly State[];
+  /** False for commands in which sequence numbers are in use: no EXPUNGE may be sent (RFC 3501 7.4.1). */
+  readonly mayExpunge?: boolean;
+  /** Gives undefined when it has sent its tagged response itself. */
+  readonly run: (session: Session, scan: Scanner, tag: string) => Promise<Answer | undefined>;
+}
+
 export interface SessionOptions {
+  /** By name, `UID FETCH` for the variants. */
+  readonly commands: ReadonlyMap<string, ImapCommand>;
   readonly hostname: string;
   readonly namespace: Namespace;
   readonly limits: ImapLimits;
@@ -158,7 +169,7 @@ export class Session {
         scan.space();
         name = `UID ${scan.atom('a command').toUpperCase()}`;
       }
-      const command = COMMANDS.get(name);
+      const command = this.options.commands.get(name);
       if (!command) throw new BadSyntax('Unknown command');
       if (!command.states.includes(this.state)) answer = bad(wrongState(this.state));
       else {

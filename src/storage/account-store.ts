@@ -10,7 +10,7 @@ import { isMissing, syncFolder } from './files.ts';
 import type { AccountIndex } from './index-cache.ts';
 import { joinName, type NameMaker } from './maildir-name.ts';
 import { checkPath, folderOf, INBOX, isInbox, pathKey, pathOf, specialUseOf } from './mailbox-names.ts';
-import { FolderMailbox } from './mailbox.ts';
+import { FolderMailbox, type AccountContext } from './mailbox.ts';
 import { publish, writeTemporary, type TemporaryFile } from './message-file.ts';
 import { Quota } from './quota.ts';
 import { SubscriptionFile } from './subscriptions.ts';
@@ -44,18 +44,6 @@ export interface StoreParts {
   readonly names: NameMaker;
   readonly feed: ChangeFeed;
   readonly index: () => AccountIndex;
-}
-
-/** What a mailbox needs of its account. */
-export interface AccountContext {
-  readonly now: () => number;
-  readonly names: NameMaker;
-  readonly feed: ChangeFeed;
-  readonly quota: Quota;
-  readonly index: AccountIndex;
-  mailbox(path: MailboxPath): FolderMailbox;
-  nextUidValidity(): Promise<number>;
-  release(mailbox: FolderMailbox): void;
 }
 
 /** The two names a message gets: where it is published and under which base name. */

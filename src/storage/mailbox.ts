@@ -7,12 +7,14 @@ import { Mutex } from '../lib/async.ts';
 import { errnoOf, MailError, toMailError } from '../lib/errors.ts';
 import { parseStructure } from '../message/structure.ts';
 import type { MessageStructure } from '../message/types.ts';
-import type { AccountContext } from './account-store.ts';
+import type { ChangeFeed } from './change-feed.ts';
 import { isMissing, syncFolder } from './files.ts';
 import { folderStamp, sameStamp, scanFolder, type FolderStamp, type FoundFile } from './folder-scan.ts';
 import { Keywords } from './keywords.ts';
-import { compareNames, flagOfLetter, joinName, letterOfFlag, sizeInName } from './maildir-name.ts';
+import type { AccountIndex } from './index-cache.ts';
+import { compareNames, flagOfLetter, joinName, letterOfFlag, sizeInName, type NameMaker } from './maildir-name.ts';
 import { measure, openContent } from './message-file.ts';
+import type { Quota } from './quota.ts';
 import type {
   CopyResult,
   Flag,
@@ -27,6 +29,18 @@ import type {
   Uid,
 } from './types.ts';
 import { Uidlist, type ParsedUidlist } from './uidlist.ts';
+
+/** What a mailbox needs of its account. */
+export interface AccountContext {
+  readonly now: () => number;
+  readonly names: NameMaker;
+  readonly feed: ChangeFeed;
+  readonly quota: Quota;
+  readonly index: AccountIndex;
+  mailbox(path: MailboxPath): FolderMailbox;
+  nextUidValidity(): Promise<number>;
+  release(mailbox: FolderMailbox): void;
+}
 
 interface Entry {
   readonly row: MessageRow;

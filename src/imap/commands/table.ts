@@ -1,7 +1,5 @@
 // All commands and the states they are allowed in (RFC 3501 section 6).
-import type { Session } from '../session.ts';
-import type { Answer } from '../status.ts';
-import type { Scanner } from '../syntax/scanner.ts';
+import type { ImapCommand, State } from '../session.ts';
 import { append } from './append.ts';
 import { authenticate, login } from './login.ts';
 import { capability, enable, id, logout, namespace, noop, starttls } from './any-state.ts';
@@ -14,16 +12,6 @@ import { create, delete_, rename, status, subscribe, unsubscribe } from './mailb
 import { search, uidSearch } from './search.ts';
 import { examine, select } from './select.ts';
 import { store, uidStore } from './store.ts';
-
-export type State = 'unauthenticated' | 'authenticated' | 'selected';
-
-export interface ImapCommand {
-  readonly states: readonly State[];
-  /** False for commands in which sequence numbers are in use: no EXPUNGE may be sent (RFC 3501 7.4.1). */
-  readonly mayExpunge?: boolean;
-  /** Gives undefined when it has sent its tagged response itself. */
-  readonly run: (session: Session, scan: Scanner, tag: string) => Promise<Answer | undefined>;
-}
 
 const ANY: readonly State[] = ['unauthenticated', 'authenticated', 'selected'];
 const BEFORE: readonly State[] = ['unauthenticated'];
