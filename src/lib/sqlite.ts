@@ -1,0 +1,55 @@
+// Small tables in SQLite files that are written once and replaced whole (compiled lookup tables). The only importer of
+// better-sqlite3 outside of storage/. Looking up one key in an open file is a matter of microseconds and done in place.
+import Database from 'better-sqlite3';
+
+/** "Bzmp": told apart from other programs' SQLite files. */
+const APPLICATION_ID = 0x427a6d70;
+const SCHEMA_VERSION = 1;
+
+/** The bytes of a table file with these entries, in this order. Keys must differ. */
+export function serializeTable(entries: Iterable<readonly [key: string, value: string]>): Buffer {
+  const db = new Database(':memory:');
+  try {
+    db.pragma(`application_id = ${APPLICATION_ID}`);
+    db.pragma(`user_version = ${SCHEMA_VERSION}`);
+    db.exec('CREATE TABLE entries (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, value TEXT NOT NULL)');
+    const insert = db.prepare('INSERT INTO entries (key, value) VALUES (?, ?)');
+    db.transaction(() => {
+      for (const [key, value] of entries) insert.run(key, value);
+    })();
+    return db.serialize();
+  } finally {
+    db.close();
+  }
+}
+
+/** An open table file; it stays readable when the file is replaced or removed. Whoever opened it closes it. */
+export class TableFile {
+  readonly #db: Database.Database;
+  readonly #get: Database.Statement<[string], { value: string }>;
+
+  /** @throws Error when the file is missing, is no SQLite file, or not one of ours */
+  constructor(file: string) {
+    this.#db = new Database(file, { readonly: true, fileMustExist: true, timeout: 0 });
+    try {
+      const id = this.#db.pragma('application_id', { simple: true });
+      const version = this.#db.pragma('user_version', { simple: true });
+      if (id !== APPLICATION_ID || version !== SCHEMA_VERSION) throw new Error('not a lookup table of this version');
+      this.#get = this.#db.prepare('SELECT value FROM entries WHERE key = ?');
+    } catch (error) {
+      this.#db.close();
+      throw error;
+    }
+  }
+  get(key: string): string | undefined {
+    return this.#get.get(key)?.value;
+  }
+  /** All entries in the order they were written. */
+  entries(): (readonly [key: string, value: string])[] {
+    const rows = this.#db.prepare<[], { key: string; value: string }>('SELECT key, value FROM entries ORDER BY id').all();
+    return rows.map(({ key, value }) => [key, value] as const);
+  }
+  close(): void {
+    this.#db.close();
+  }
+}
