@@ -6,10 +6,11 @@ import type { Mailbox, MessageContent, MessageRow } from '../storage/types.ts';
 import { locate, selectFields, type Section, type SectionRange } from './section.ts';
 import { formatBodyStructure, formatEnvelope } from './syntax/body-structure.ts';
 import type { FetchItem, Partial } from './syntax/fetch.ts';
-import type { Writer } from './wire/writer.ts';
+import type { ResponseWriter } from './wire/response-writer.ts';
+import { WireEnd } from './wire/wire-end.ts';
 
 /** Sections up to this are read whole, so that the size announced is the size sent whatever the file's name says. */
-const WHOLE = 1024 * 1024;
+const WHOLE = 256 * 1024;
 const MAX_HEADER = 4 * 1024 * 1024;
 
 export interface FetchTarget {
@@ -18,7 +19,7 @@ export interface FetchTarget {
   readonly seq: number;
   /** `(\Seen \Recent)`: as they stand when the response is made. */
   readonly flags: () => string;
-  readonly writer: Writer;
+  readonly writer: ResponseWriter;
 }
 
 /** Whether an item sets \Seen. */
@@ -31,15 +32,24 @@ export async function writeFetch(target: FetchTarget, items: readonly FetchItem[
     // Everything that can fail comes first: nothing is written for a message that has vanished.
     const parts = [];
     for (const item of items) parts.push(await message.prepare(item));
-    target.writer.write(`* ${target.seq} FETCH (`);
+    target.writer.text(`* ${target.seq} FETCH (`);
     for (const [i, part] of parts.entries()) {
-      if (i > 0) target.writer.write(' ');
-      await part();
+      if (i > 0) target.writer.text(' ');
+      await cutShort(part);
     }
-    target.writer.write(')\r\n');
-    await target.writer.drain();
+    target.writer.text(')\r\n');
+    await target.writer.breathe();
   } finally {
     await message.close();
+  }
+}
+
+/** A fault in the middle of a response leaves no way to say so: the connection ends. */
+async function cutShort(part: WritePart): Promise<void> {
+  try {
+    await part();
+  } catch (error) {
+    throw error instanceof WireEnd ? error : new WireEnd('closed', { cause: error });
   }
 }
 
@@ -63,25 +73,25 @@ class FetchedMessage {
     const { mailbox, row, writer } = this.#t;
     switch (item.kind) {
       case 'FLAGS':
-        return () => writer.write(`FLAGS ${this.#t.flags()}`);
+        return () => writer.text(`FLAGS ${this.#t.flags()}`);
       case 'UID':
-        return () => writer.write(`UID ${row.uid}`);
+        return () => writer.text(`UID ${row.uid}`);
       case 'INTERNALDATE': {
         const { internalDate } = await mailbox.facts(row.uid);
-        return () => writer.write(`INTERNALDATE "${formatImapDateTime(internalDate)}"`);
+        return () => writer.text(`INTERNALDATE "${formatImapDateTime(internalDate)}"`);
       }
       case 'RFC822.SIZE': {
         const { wireSize } = await mailbox.facts(row.uid);
-        return () => writer.write(`RFC822.SIZE ${wireSize}`);
+        return () => writer.text(`RFC822.SIZE ${wireSize}`);
       }
       case 'ENVELOPE': {
         const { envelope } = await mailbox.structure(row.uid);
-        return () => writer.write(`ENVELOPE ${formatEnvelope(envelope)}`);
+        return () => writer.text(`ENVELOPE ${formatEnvelope(envelope)}`);
       }
       case 'BODY':
       case 'BODYSTRUCTURE': {
         const { root } = await mailbox.structure(row.uid);
-        return () => writer.write(`${item.kind} ${formatBodyStructure(root, item.kind === 'BODYSTRUCTURE')}`);
+        return () => writer.text(`${item.kind} ${formatBodyStructure(root, item.kind === 'BODYSTRUCTURE')}`);
       }
       case 'section':
         return this.#section(item.label, item.section, item.partial);
@@ -99,7 +109,7 @@ class FetchedMessage {
       );
     }
     const range = await this.#locate(section);
-    if (!range) return () => writer.write(`${label} NIL`);
+    if (!range) return () => writer.text(`${label} NIL`);
     if (section.text.startsWith('HEADER.FIELDS'))
       return this.#buffer(
         label,
@@ -139,8 +149,8 @@ class FetchedMessage {
   #buffer(label: string, bytes: Buffer, partial: Partial | undefined): WritePart {
     const shown = partial ? bytes.subarray(partial.start, partial.start + partial.count) : bytes;
     return () => {
-      this.#t.writer.write(`${label} {${shown.length}}\r\n`);
-      this.#t.writer.write(shown);
+      this.#t.writer.text(`${label} {${shown.length}}\r\n`);
+      this.#t.writer.raw(withoutNul(shown));
     };
   }
 
@@ -150,7 +160,7 @@ class FetchedMessage {
     const count = Math.min(partial?.count ?? range.size, range.size - from);
     return async () => {
       const { writer } = this.#t;
-      writer.write(`${label} {${count}}\r\n`);
+      writer.text(`${label} {${count}}\r\n`);
       let skip = from;
       let left = count;
       for await (const chunk of content.readWire(range.start, range.end)) {
@@ -162,12 +172,18 @@ class FetchedMessage {
         const piece = chunk.subarray(skip, skip + left);
         skip = 0;
         left -= piece.length;
-        writer.write(piece);
-        await writer.drain();
+        writer.raw(withoutNul(piece));
+        await writer.breathe();
       }
       // Less than its name says (a wrong W=): the literal must still be whole, or every later response would be read wrongly.
-      for (; left > 0; left -= Math.min(left, PADDING.length)) writer.write(PADDING.subarray(0, left));
+      for (; left > 0; left -= Math.min(left, PADDING.length)) writer.raw(PADDING.subarray(0, left));
     };
   }
+}
+
+/** No literal may hold NUL (RFC 3501 section 9): 0x80 stands in its place, as in Dovecot. */
+function withoutNul(bytes: Buffer): Buffer {
+  if (!bytes.includes(0)) return bytes;
+  return Buffer.from(bytes.map((byte) => (byte === 0 ? 0x80 : byte)));
 }
 const PADDING = Buffer.alloc(8192, ' ');

@@ -1,62 +1,52 @@
-// Mailbox names on the wire (modified UTF-7, the namespace's prefix and separator) and the paths that storage knows.
+// Mailbox names on the wire: modified UTF-7 (RFC 3501 section 5.1.3) levels joined by the namespace's separator behind its prefix;
+// INBOX in any case is INBOX.
 import { MailError } from '../lib/errors.ts';
 import { decodeModifiedUtf7, encodeModifiedUtf7 } from '../message/utf7.ts';
 import type { MailboxPath } from '../storage/types.ts';
+import { bad, type Scanner } from './syntax/scanner.ts';
 
-/** The personal namespace (RFC 2342). `prefix` is empty or ends with the separator: `INBOX.`. */
 export interface Namespace {
+  /** One character: `.` or `/`. */
   readonly separator: string;
+  /** Empty, or ends with the separator: `INBOX.`. */
   readonly prefix: string;
 }
 
-const isInbox = (name: string): boolean => name.toUpperCase() === 'INBOX';
+const cannot = (text: string): MailError => new MailError('cannot', 'BAD_MAILBOX_NAME', text);
 
-/** The path of a name as it came. @throws MailError cannot, for one that can be no mailbox; no-such-mailbox outside the namespace */
-export function toPath(wire: Buffer, ns: Namespace): MailboxPath {
-  const name = decodeModifiedUtf7(wire.toString('latin1'));
-  if (name === undefined) throw new MailError('cannot', 'BAD_UTF7', 'The mailbox name is not valid modified UTF-7');
-  return decodedToPath(name, ns);
+/** Reads a mailbox argument as it stands on the wire. Control characters are BAD (RELIABILITY row 24). */
+export function readMailboxName(scanner: Scanner): string {
+  return nameText(scanner.astring());
+}
+export function nameText(bytes: Buffer): string {
+  for (const byte of bytes) if (byte < 0x20 || byte === 0x7f) throw bad('Control character in a mailbox name');
+  return bytes.toString('latin1');
 }
 
-function decodedToPath(name: string, ns: Namespace): MailboxPath {
-  if (isInbox(name)) return ['INBOX'];
-  let rest = name;
-  if (ns.prefix !== '') {
-    const prefix = name.slice(0, ns.prefix.length);
-    const matches = isInbox(ns.prefix.slice(0, -1)) ? prefix.toUpperCase() === ns.prefix.toUpperCase() : prefix === ns.prefix;
-    if (!matches) throw new MailError('no-such-mailbox', 'OUTSIDE_NAMESPACE', `Mailbox names begin with ${ns.prefix}`);
-    rest = name.slice(ns.prefix.length);
-  }
-  const levels = rest.split(ns.separator);
-  // `INBOX.x` with an empty prefix is a folder below INBOX's name, kept in the one spelling that disks have.
-  return levels.length > 1 && isInbox(levels[0] ?? '') ? ['INBOX', ...levels.slice(1)] : levels;
+/** @throws MailError cannot for a name that no mailbox can have */
+export function toPath(wire: string, { separator, prefix }: Namespace): MailboxPath {
+  if (wire.toUpperCase() === 'INBOX') return ['INBOX'];
+  if (wire === '') throw cannot('The mailbox name is empty');
+  if (prefix !== '' && !hasPrefix(wire, prefix)) throw cannot(`Mailbox names begin with ${prefix}`);
+  return wire.slice(prefix.length).split(separator).map(decodeLevel);
 }
 
-/** The name on the wire. */
-export function toWire(path: MailboxPath, ns: Namespace): string {
-  if (path.length === 1 && path[0] === 'INBOX') return 'INBOX';
-  return ns.prefix + path.map(encodeModifiedUtf7).join(ns.separator);
+/** A prefix that begins with INBOX is found in any case. */
+function hasPrefix(wire: string, prefix: string): boolean {
+  const start = wire.slice(0, prefix.length);
+  return start === prefix || (/^inbox/i.test(prefix) && start.toUpperCase() === prefix.toUpperCase());
 }
 
-/** Whether a LIST pattern matches a name: `*` any characters, `%` any but the separator. Linear in pattern × name, without backtracking further. */
-export function matchesPattern(pattern: string, name: string, separator: string): boolean {
-  // Places in the pattern that are possible after each character of the name.
-  let places = closure(new Set([0]), pattern);
-  for (const c of name) {
-    const next = new Set<number>();
-    for (const place of places) {
-      const p = pattern.charAt(place);
-      if (p === '*' || (p === '%' && c !== separator)) next.add(place);
-      else if (p === c && p !== '%') next.add(place + 1);
-    }
-    if (next.size === 0) return false;
-    places = closure(next, pattern);
-  }
-  return places.has(pattern.length);
+function decodeLevel(level: string): string {
+  const decoded = decodeModifiedUtf7(level);
+  if (decoded === undefined) throw cannot('The mailbox name is not valid modified UTF-7');
+  if (decoded === '') throw cannot('The mailbox name has an empty level');
+  return decoded;
 }
 
-/** Wildcards match nothing, too. */
-function closure(places: Set<number>, pattern: string): Set<number> {
-  for (const place of places) if (pattern.charAt(place) === '*' || pattern.charAt(place) === '%') places.add(place + 1);
-  return places;
+/** The name on the wire; undefined for a path that this namespace cannot say (a level with the separator in it). */
+export function fromPath(path: MailboxPath, { separator, prefix }: Namespace): string | undefined {
+  if (path.length === 1 && path[0]?.toUpperCase() === 'INBOX') return 'INBOX';
+  if (path.some((level) => level === '' || level.includes(separator))) return undefined;
+  return prefix + path.map(encodeModifiedUtf7).join(separator);
 }

@@ -6,6 +6,7 @@ import { decodeWords } from '../message/encoded-words.ts';
 import { headerLength } from '../message/headers.ts';
 import type { Mailbox, MessageContent, MessageFacts, MessageRow } from '../storage/types.ts';
 import type { SearchKey } from './syntax/search.ts';
+import { inRanges, type NumberRange, type SequenceSet } from './syntax/sequence-set.ts';
 
 /** Bytes of a header that are searched. */
 const MAX_HEADER = 262_144;
@@ -16,6 +17,8 @@ export interface SearchPlace {
   /** What `*` means. */
   readonly lastSeq: number;
   readonly lastUid: number;
+  /** A set with `*` as `last`: worked out once a search. */
+  readonly ranges: (set: SequenceSet, last: number) => readonly NumberRange[];
 }
 
 const COST: Readonly<Record<SearchKey['key'], number>> = {
@@ -79,9 +82,9 @@ export class SearchedMessage {
       case 'flag':
         return hasFlag(row, key.flag) === key.set;
       case 'seq':
-        return key.set.has(this.#seq, this.#place.lastSeq);
+        return inRanges(this.#place.ranges(key.set, this.#place.lastSeq), this.#seq);
       case 'uid':
-        return key.set.has(row.uid, this.#place.lastUid);
+        return inRanges(this.#place.ranges(key.set, this.#place.lastUid), row.uid);
       case 'size': {
         const { wireSize } = await this.#getFacts();
         return key.op === 'larger' ? wireSize > key.size : wireSize < key.size;

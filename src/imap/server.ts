@@ -1,49 +1,51 @@
 // Takes connections, keeps their number down, and lets them finish when the server stops.
+import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { Account } from '../auth/types.ts';
 import type { Logger } from '../lib/logger.ts';
-import { COMMANDS } from './commands/table.ts';
-import { Session, type SessionOptions } from './session.ts';
+import { capabilitiesBeforeLogin } from './commands/capability.ts';
+import { commandNamed } from './commands/table.ts';
+import { ImapSession, type SessionOptions } from './session.ts';
+import { Transport } from './wire/transport.ts';
 
-export interface ImapServerOptions extends Omit<SessionOptions, 'commands'> {
+export interface ImapServerOptions extends SessionOptions {
   readonly logger: Logger;
 }
 
-/** Connections counted by address; IPv6 by /64. */
+const REFUSED_MS = 1_000;
+
 export class ImapServer {
   readonly #options: ImapServerOptions;
-  readonly #sessions = new Map<Session, string>();
-  readonly #perAddress = new Map<string, number>();
+  readonly #sessions = new Map<ImapSession, Transport>();
+  /** Connections counted, handshakes included. */
+  #connections = 0;
+  readonly #perAddress = new Counter();
+  readonly #perUser = new Counter();
+  #closing = false;
+  #onEmpty: (() => void) | undefined;
 
   constructor(options: ImapServerOptions) {
     this.#options = options;
   }
 
   get connections(): number {
-    return this.#sessions.size;
+    return this.#connections;
   }
 
-  /** Serves a connection to its end. With `implicitTls` the TLS handshake comes first (port 993). */
+  /** Serves a connection to its end. With `implicitTls` the TLS handshake comes first (port 993). Never throws. */
   async serve(socket: Socket, implicitTls: boolean): Promise<void> {
     const remote = plainAddress(socket.remoteAddress ?? '');
+    const block = addressBlock(remote);
     socket.on('error', () => undefined);
-    const refusal = this.#refusal(remote);
-    if (refusal !== undefined) {
-      this.#options.logger.warn('imap.refused', { client: remote, reason: refusal });
-      // Where TLS comes first there is no way to say it without a handshake, which is what we cannot afford now.
-      if (!implicitTls) socket.write(`* BYE ${refusal}\r\n`);
-      socket.end();
-      setTimeout(() => socket.destroy(), 1_000).unref();
-      return;
-    }
-    this.#perAddress.set(remote, (this.#perAddress.get(remote) ?? 0) + 1);
-    let session: Session | undefined;
+    const refusal = this.#refusal(block);
+    if (refusal !== undefined) return this.#refuse(socket, implicitTls, remote, refusal);
+    this.#connections++;
+    this.#perAddress.add(block);
     try {
-      const stream: Duplex = implicitTls ? await this.#handshake(socket) : socket;
-      const peer = { remoteAddress: remote, localAddress: plainAddress(socket.localAddress ?? ''), loopback: isLoopback(remote) };
-      session = new Session(stream, peer, implicitTls, { ...this.#options, commands: COMMANDS }, this.#options.logger);
-      this.#sessions.set(session, remote);
-      await session.run();
+      socket.setNoDelay(true);
+      const stream = implicitTls ? await this.#handshake(socket) : socket;
+      await this.#session(stream, socket, implicitTls, remote);
     } catch (error) {
       this.#options.logger.info('imap.tls.failed', {
         client: remote,
@@ -51,18 +53,27 @@ export class ImapServer {
       });
       socket.destroy();
     } finally {
-      if (session) this.#sessions.delete(session);
-      const left = (this.#perAddress.get(remote) ?? 1) - 1;
-      if (left > 0) this.#perAddress.set(remote, left);
-      else this.#perAddress.delete(remote);
+      this.#connections--;
+      this.#perAddress.remove(block);
+      if (this.#connections === 0) this.#onEmpty?.();
     }
   }
 
-  #refusal(remote: string): string | undefined {
+  #refusal(block: string): string | undefined {
     const { limits } = this.#options;
-    if (this.#sessions.size >= limits.connections) return 'Too many connections, try again later';
-    if ((this.#perAddress.get(remote) ?? 0) >= limits.connectionsPerAddress) return 'Too many connections from your address';
+    if (this.#closing) return 'Server is shutting down';
+    if (this.#connections >= limits.connections) return 'Too many connections, try again later';
+    if (this.#perAddress.of(block) >= limits.connectionsPerAddress) return 'Too many connections from your address';
     return undefined;
+  }
+  #refuse(socket: Socket, implicitTls: boolean, remote: string, reason: string): void {
+    this.#options.logger.warn('imap.refused', { client: remote, reason });
+    // Where TLS comes first there is no way to say it without a handshake, which is what we cannot afford now.
+    if (!implicitTls) socket.write(`* BYE [UNAVAILABLE] ${reason}\r\n`);
+    const cancel = this.#options.clock.after(REFUSED_MS, () => socket.destroy());
+    socket.once('close', cancel);
+    socket.resume();
+    socket.end();
   }
 
   async #handshake(socket: Socket): Promise<Duplex> {
@@ -71,14 +82,86 @@ export class ImapServer {
     return startTls(socket);
   }
 
-  /** Says goodbye to everybody; resolves when all have gone, or after `graceMs`. */
+  async #session(stream: Duplex, socket: Socket, encrypted: boolean, remote: string): Promise<void> {
+    const { logger, clock, limits, hostname } = this.#options;
+    const sessionId = randomBytes(6).toString('base64url');
+    const transport = new Transport(stream, { clock, highWater: 2 * limits.line, writeTimeout: limits.writeTimeout });
+    const session = new ImapSession({
+      options: this.#options,
+      commandNamed,
+      transport,
+      encrypted,
+      origin: { remoteAddress: remote, service: 'imap', secure: encrypted || isLoopback(remote), sessionId },
+      logger: logger.child({ session: sessionId, client: remote, local: plainAddress(socket.localAddress ?? '') }),
+      admitUser: (account) => this.#admit(account, remote),
+    });
+    this.#sessions.set(session, transport);
+    try {
+      if (this.#closing) session.interrupt('Server is shutting down');
+      await session.run(`OK [CAPABILITY ${capabilitiesBeforeLogin(session)}] ${hostname} Buzon ready`);
+      if (!stream.destroyed) await new Promise<void>((resolve) => void stream.once('close', resolve));
+    } finally {
+      this.#sessions.delete(session);
+    }
+  }
+
+  #admit(account: Account, remote: string): (() => void) | undefined {
+    const key = `${account.address}\0${remote}`;
+    if (this.#perUser.of(key) >= this.#options.limits.sessionsPerUser) return undefined;
+    this.#perUser.add(key);
+    return () => this.#perUser.remove(key);
+  }
+
+  /** Says BYE to everybody, after the command that is running; resolves when all have gone. Those left after `graceMs` are cut off. */
   async close(graceMs: number): Promise<void> {
-    for (const session of this.#sessions.keys()) session.bye('Server is shutting down', 'UNAVAILABLE');
-    const end = Date.now() + graceMs;
-    while (this.#sessions.size > 0 && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 20));
+    this.#closing = true;
+    for (const session of this.#sessions.keys()) session.interrupt('Server is shutting down');
+    if (this.#connections === 0) return;
+    await new Promise<void>((resolve) => {
+      const cancel = this.#options.clock.after(graceMs, () => {
+        for (const transport of this.#sessions.values()) transport.destroy();
+        resolve();
+      });
+      this.#onEmpty = () => {
+        cancel();
+        resolve();
+      };
+    });
+  }
+}
+
+/** How many there are of each key; nothing is kept for keys without any. */
+class Counter {
+  readonly #counts = new Map<string, number>();
+  of(key: string): number {
+    return this.#counts.get(key) ?? 0;
+  }
+  add(key: string): void {
+    this.#counts.set(key, this.of(key) + 1);
+  }
+  remove(key: string): void {
+    const left = this.of(key) - 1;
+    if (left > 0) this.#counts.set(key, left);
+    else this.#counts.delete(key);
   }
 }
 
 /** Without the prefix of an IPv4 address in IPv6 clothes. */
 const plainAddress = (address: string): string => address.replace(/^::ffff:(?=\d+\.)/i, '');
 const isLoopback = (address: string): boolean => address === '::1' || address.startsWith('127.');
+
+/** What is counted as one address: for IPv6 the /64 (whoever has one address has them all). */
+function addressBlock(address: string): string {
+  if (!address.includes(':') || isLoopback(address)) return address;
+  const [head = '', tail] = address.split('%', 1)[0]?.split('::') ?? [];
+  const groups = head === '' ? [] : head.split(':');
+  const after = tail === undefined || tail === '' ? [] : tail.split(':');
+  const filled =
+    tail === undefined
+      ? groups
+      : [...groups, ...Array<string>(Math.max(0, 8 - groups.length - after.length)).fill('0'), ...after];
+  return filled
+    .slice(0, 4)
+    .map((group) => Number.parseInt(group, 16).toString(16))
+    .join(':');
+}

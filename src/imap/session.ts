@@ -1,37 +1,23 @@
-// One client's connection: reads commands, checks that the state allows them (RFC 3501 section 3), runs them one after another, and says
-// what has changed in the selected mailbox when the protocol allows it.
-import { randomBytes } from 'node:crypto';
+// One IMAP connection (RFC 3501): its state, its loop from command to answer, and the ways it ends.
 import type { Duplex } from 'node:stream';
 import type { Account, Authenticator, LoginOrigin } from '../auth/types.ts';
 import type { Clock } from '../lib/clock.ts';
-import { MailError, toMailError } from '../lib/errors.ts';
+import { errnoOf, MailError, toMailError } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
-import type { MessageSource } from '../message/source.ts';
-import type { AccountStore, Mailbox, Uid } from '../storage/types.ts';
-import { readAppendPrefix, type AppendPrefix } from './commands/append-prefix.ts';
+import type { AccountStore, MailboxPath } from '../storage/types.ts';
+import type { CommandHandler, SessionState } from './commands/handler.ts';
 import type { ImapLimits } from './limits.ts';
-import type { Namespace } from './mailbox-name.ts';
-import { answerFor, bad, no, type Answer } from './status.ts';
-import { BadCharset } from './syntax/search.ts';
-import { BadSyntax, Scanner } from './syntax/scanner.ts';
-import { View } from './view.ts';
-import { SocketReader } from './wire/socket-reader.ts';
-import { Writer } from './wire/writer.ts';
-import { Spool } from '../message/spool.ts';
-
-export type State = 'unauthenticated' | 'authenticated' | 'selected';
-
-export interface ImapCommand {
-  readonly states: readonly State[];
-  /** False for commands in which sequence numbers are in use: no EXPUNGE may be sent (RFC 3501 7.4.1). */
-  readonly mayExpunge?: boolean;
-  /** Gives undefined when it has sent its tagged response itself. */
-  readonly run: (session: Session, scan: Scanner, tag: string) => Promise<Answer | undefined>;
-}
+import { toPath, type Namespace } from './mailbox-name.ts';
+import { badReply, completionOf, formatCompletion, no, type Completion } from './status.ts';
+import { Scanner } from './syntax/scanner.ts';
+import { formatFetchFlags, writeKeywords } from './untagged.ts';
+import type { MailboxView } from './view.ts';
+import { readCommand, type ReadCommand } from './wire/command-reader.ts';
+import type { ResponseWriter } from './wire/response-writer.ts';
+import type { Transport } from './wire/transport.ts';
+import { WireEnd } from './wire/wire-end.ts';
 
 export interface SessionOptions {
-  /** By name, `UID FETCH` for the variants. */
-  readonly commands: ReadonlyMap<string, ImapCommand>;
   readonly hostname: string;
   readonly namespace: Namespace;
   readonly limits: ImapLimits;
@@ -40,424 +26,336 @@ export interface SessionOptions {
   /** Where big APPENDs wait. */
   readonly spoolFolder: string;
   readonly clock: Clock;
-  /** Does the TLS handshake on this connection; undefined where no certificate is set. */
+  /** Does the TLS handshake on this connection, with its own deadline; undefined where no certificate is set. */
   readonly startTls?: (socket: Duplex) => Promise<Duplex>;
 }
 
-export interface Peer {
-  readonly remoteAddress: string;
-  readonly localAddress: string;
-  readonly loopback: boolean;
-}
-
-/** The mailbox that is selected. */
-export interface Selected {
-  readonly mailbox: Mailbox;
-  readonly view: View;
-  readonly readOnly: boolean;
-  readonly unwatch: () => void;
-}
-
-export class Session {
-  readonly id = randomBytes(6).toString('base64url');
+export interface SessionParts {
   readonly options: SessionOptions;
-  readonly peer: Peer;
-  readonly log: Logger;
-  secure: boolean;
-  reader: SocketReader;
-  writer: Writer;
-  state: State = 'unauthenticated';
-  account: Account | undefined;
-  store: AccountStore | undefined;
-  selected: Selected | undefined;
-  /** APPEND's message, while its command runs. */
-  appended: { readonly prefix: AppendPrefix; readonly source: MessageSource } | undefined;
-  #socket: Duplex;
-  #badCommands = 0;
-  #ended = false;
-  #closing: string | undefined;
-  #busy = false;
-  /** Something in the mailbox may have changed since the last look. */
-  #dirty = false;
-  #wakeIdle: (() => void) | undefined;
-  #unwatchAccount: (() => void) | undefined;
-  #timer: (() => void) | undefined;
+  /** By name in upper case; `UID FETCH` for the UID forms. */
+  readonly commandNamed: (name: string) => CommandHandler | undefined;
+  /** TLS from the first byte. */
+  readonly encrypted: boolean;
+  readonly transport: Transport;
+  readonly origin: LoginOrigin;
+  readonly logger: Logger;
+  /** Counts the log-in against the limit of the user; undefined when it is reached. Gives what ends the counting. */
+  readonly admitUser: (account: Account) => (() => void) | undefined;
+}
 
-  constructor(socket: Duplex, peer: Peer, secure: boolean, options: SessionOptions, log: Logger) {
-    this.#socket = socket;
-    this.peer = peer;
-    this.secure = secure;
-    this.options = options;
-    this.log = log.child({ session: this.id, client: peer.remoteAddress });
-    this.reader = new SocketReader(socket);
-    this.writer = new Writer(socket, options.limits.writeTimeout);
+const FAREWELL_MS = 2_000;
+
+export class ImapSession {
+  readonly #parts: SessionParts;
+  #origin: LoginOrigin;
+  #logger: Logger;
+  #account: Account | undefined;
+  #store: AccountStore | undefined;
+  #view: MailboxView | undefined;
+  #encrypted: boolean;
+  /** What the last BYE says; set once, then the loop ends. Empty: BYE has been said. */
+  #ending: string | undefined;
+  /** No command has begun: an interruption may end the session here. */
+  #waiting = false;
+  #badCommands = 0;
+  readonly #cleanups: (() => void)[] = [];
+  #loginDeadline: (() => void) | undefined;
+
+  constructor(parts: SessionParts) {
+    this.#parts = parts;
+    this.#origin = parts.origin;
+    this.#encrypted = parts.encrypted;
+    this.#logger = parts.logger;
   }
 
-  /** Plain text passwords may cross: TLS, or loopback. */
-  get mayLogin(): boolean {
-    return this.secure || this.peer.loopback;
+  get options(): SessionOptions {
+    return this.#parts.options;
+  }
+  get limits(): ImapLimits {
+    return this.options.limits;
+  }
+  get clock(): Clock {
+    return this.options.clock;
+  }
+  get namespace(): Namespace {
+    return this.options.namespace;
+  }
+  get transport(): Transport {
+    return this.#parts.transport;
+  }
+  get writer(): ResponseWriter {
+    return this.transport.writer;
+  }
+  get logger(): Logger {
+    return this.#logger;
+  }
+  /** TLS, now. */
+  get encrypted(): boolean {
+    return this.#encrypted;
+  }
+  get ending(): boolean {
+    return this.#ending !== undefined;
   }
   get origin(): LoginOrigin {
-    return { remoteAddress: this.peer.remoteAddress, service: 'imap', secure: this.mayLogin, sessionId: this.id };
+    return this.#origin;
   }
-  get mayStartTls(): boolean {
-    return !this.secure && this.options.startTls !== undefined && this.state === 'unauthenticated';
+  get state(): SessionState {
+    return this.#view ? 'selected' : this.#store ? 'authenticated' : 'not-authenticated';
   }
-
-  capabilities(): string {
-    const all = ['IMAP4rev1', 'LITERAL+', 'SASL-IR', 'ID', 'ENABLE', 'IDLE'];
-    if (this.state !== 'unauthenticated') all.push('NAMESPACE', 'UNSELECT', 'UIDPLUS', 'MOVE', 'CHILDREN', 'SPECIAL-USE');
-    else {
-      if (this.mayStartTls) all.push('STARTTLS');
-      const mechanisms = this.mayLogin ? this.options.authenticator.mechanisms({ secure: this.mayLogin }) : [];
-      if (!this.mayLogin) all.push('LOGINDISABLED');
-      all.push(...mechanisms.map((name) => `AUTH=${name}`));
-    }
-    return all.join(' ');
+  /** The account's mail. Only in the states after log-in. */
+  get store(): AccountStore {
+    if (!this.#store) throw new MailError('not-permitted', 'NOT_AUTHENTICATED', 'Log in first');
+    return this.#store;
   }
-
-  // ---- the loop
-
-  /** Serves the connection until it ends. Never throws. */
-  async run(): Promise<void> {
-    this.#socket.on('error', () => undefined);
-    this.#socket.on('close', () => {
-      this.#ended = true;
-      this.#wakeIdle?.();
-    });
-    this.#deadline(this.options.limits.loginTimeout, 'Login takes too long');
-    this.writer.line(`* OK [CAPABILITY ${this.capabilities()}] ${this.options.hostname} Buzon ready.`);
-    try {
-      while (!this.#ended) {
-        await this.writer.drain();
-        if (this.#closing !== undefined) break;
-        if (!(await this.#one())) break;
-      }
-    } catch (error) {
-      if (!this.#ended) this.log.warn('imap.session.error', { error: error instanceof Error ? error.message : String(error) });
-    } finally {
-      await this.#end();
-    }
+  /** The selected mailbox. Only in the selected state. */
+  get view(): MailboxView {
+    if (!this.#view) throw new MailError('bad-syntax', 'NOT_SELECTED', 'No mailbox is selected');
+    return this.#view;
+  }
+  get selected(): MailboxView | undefined {
+    return this.#view;
+  }
+  /** A mailbox argument as levels. @throws MailError cannot */
+  path(wireName: string): MailboxPath {
+    return toPath(wireName, this.namespace);
+  }
+  scanner(bytes: Buffer): Scanner {
+    return new Scanner(bytes, { nesting: this.limits.searchDepth, items: this.limits.items });
+  }
+  untagged(text: string): void {
+    this.writer.line(`* ${text}`);
   }
 
-  /** Reads and runs one command; false when the connection is over. */
-  async #one(): Promise<boolean> {
-    const command = await this.#read();
-    if (!command) return false;
-    this.#busy = true;
-    try {
-      await this.#execute(new Scanner(command));
-    } finally {
-      this.#busy = false;
-      await this.appended?.source.dispose();
-      this.appended = undefined;
-    }
-    if (this.#badCommands > this.options.limits.badCommands) this.bye('Too many wrong commands');
-    return this.#closing === undefined && !this.#ended;
+  // ---- state changes, for commands
+
+  /** Log-in succeeded; undefined when this user has too many sessions from this address. */
+  begin(account: Account): Completion | undefined {
+    const leave = this.#parts.admitUser(account);
+    if (!leave) return no('Too many sessions of this user from this address', 'LIMIT');
+    this.#cleanups.push(leave);
+    this.#account = account;
+    this.#store = this.options.accountStore(account);
+    this.#badCommands = 0;
+    this.#loginDeadline?.();
+    this.#logger = this.#logger.child({ user: account.address });
+    this.#cleanups.push(this.options.authenticator.watch(account, () => this.interrupt('Account changed, log in again', true)));
+    this.#logger.info('imap.login', { remote: this.#origin.remoteAddress, secure: this.#origin.secure });
+    return undefined;
+  }
+  /** TLS began: everything known from before it is forgotten (RFC 3501 6.2.1). */
+  secured(): void {
+    this.#encrypted = true;
+    this.#origin = { ...this.#origin, secure: true };
+  }
+  async select(view: MailboxView): Promise<void> {
+    await this.unselect();
+    this.#view = view;
+  }
+  async unselect(): Promise<void> {
+    const view = this.#view;
+    this.#view = undefined;
+    await view?.close();
+  }
+  /** The session ends when this command is answered. `text` for a BYE that has not been said. */
+  finish(text = ''): void {
+    this.#ending ??= text;
   }
 
-  async #execute(scan: Scanner): Promise<void> {
-    let tag = '*';
-    let answer: Answer | undefined;
-    let mayExpunge = true;
-    try {
-      tag = scan.tag();
-      if (tag.length > 200) throw new BadSyntax('The tag is too long');
-      scan.space();
-      let name = scan.atom('a command').toUpperCase();
-      if (name === 'UID') {
-        scan.space();
-        name = `UID ${scan.atom('a command').toUpperCase()}`;
-      }
-      const command = this.options.commands.get(name);
-      if (!command) throw new BadSyntax('Unknown command');
-      if (!command.states.includes(this.state)) answer = bad(wrongState(this.state));
-      else {
-        if (this.state !== 'unauthenticated') this.#deadline(this.options.limits.idleTimeout, 'Autologout; idle for too long');
-        mayExpunge = command.mayExpunge !== false;
-        answer = await command.run(this, scan, tag);
-      }
-    } catch (error) {
-      answer = this.#answerFor(error);
-    }
-    if (!answer) return;
-    if (answer.status === 'BAD') this.#badCommands++;
-    if (this.#closing === undefined) await this.#tell(mayExpunge);
-    this.writer.line(`${tag} ${answer.status} ${answer.code === undefined ? '' : `[${answer.code}] `}${answer.text}`);
-  }
-
-  #answerFor(error: unknown): Answer {
-    if (error instanceof BadSyntax) return bad(error.message);
-    if (error instanceof BadCharset) return no(error.message, 'BADCHARSET (US-ASCII UTF-8)');
-    if (this.#ended) throw error;
-    const mail = error instanceof MailError ? error : toMailError(error, 'an IMAP command');
-    if (mail.kind === 'temporary') this.log.error('imap.command.error', { code: mail.code, detail: mail.detail });
-    return answerFor(mail);
+  /** Ends the session from outside: between commands, or (`now`) wherever it reads. The answer to a running command still goes out. */
+  interrupt(text: string, now = false): void {
+    this.#ending ??= text;
+    if (this.#waiting || now) this.transport.reader.stop(new WireEnd('interrupted'));
   }
 
   // ---- reading
 
-  /** A command with its literals; undefined when the connection has ended or was given up. */
-  async #read(): Promise<{ texts: string[]; literals: Buffer[] } | undefined> {
-    const { limits } = this.options;
-    const loggedIn = this.state !== 'unauthenticated';
-    const texts: string[] = [];
-    const literals: Buffer[] = [];
-    let room = loggedIn ? limits.line : limits.lineBeforeLogin;
-    let literalRoom = loggedIn ? limits.literals : limits.literalsBeforeLogin;
-    for (;;) {
-      const line = await this.reader.line(room);
-      if (line.kind === 'end') return undefined;
-      if (line.kind === 'too-long') return this.#giveUp('The command line is too long');
-      room -= line.bytes.length;
-      const text = line.bytes.toString('latin1');
-      const literal = /\{(\d{1,20})(\+?)\}$/.exec(text);
-      if (!literal) return { texts: [...texts, text], literals };
-      const size = Number(literal[1]);
-      const synchronising = literal[2] === '';
-      texts.push(text.slice(0, literal.index));
-      const append = loggedIn ? this.#appendPrefix({ texts, literals }) : undefined;
-      if (append) {
-        const outcome = await this.#takeAppend(append, size, synchronising, texts[0] ?? '');
-        if (outcome === 'ended') return undefined;
-        if (outcome === 'refused') return this.#skip();
-        // Nothing but the line's end may follow the message.
-        const rest = await this.reader.line(limits.line);
-        if (rest.kind !== 'line') return undefined;
-        texts.push(rest.bytes.toString('latin1'));
-        literals.push(Buffer.alloc(0));
-        return { texts, literals };
-      }
-      if (size > literalRoom) {
-        if (!synchronising) return this.#giveUp('The literal is too large');
-        this.writer.line(`${tagOf(texts[0] ?? '')} BAD [LIMIT] The literal is too large`);
-        this.#badCommands++;
-        return this.#skip();
-      }
-      literalRoom -= size;
-      if (synchronising) this.writer.line('+ OK');
-      await this.writer.drain();
-      const chunks: Buffer[] = [];
-      if (!(await this.reader.bytes(size, (chunk) => void chunks.push(Buffer.from(chunk))))) return undefined;
-      literals.push(Buffer.concat(chunks));
-      if (literals.length > 1_000) return this.#giveUp('Too many literals');
-    }
-  }
-
-  /** The command has been answered already: read the next one in its place. */
-  #skip(): Promise<{ texts: string[]; literals: Buffer[] } | undefined> {
-    if (this.#badCommands > this.options.limits.badCommands) return this.#giveUp('Too many wrong commands');
-    return this.writer.drain().then(() => this.#read());
-  }
-  async #giveUp(text: string): Promise<undefined> {
-    this.writer.line(`* BYE ${text}`);
-    this.#closing = text;
-    this.writer.send();
-    return undefined;
-  }
-
-  #appendPrefix(command: { texts: string[]; literals: Buffer[] }): AppendPrefix | undefined {
-    return readAppendPrefix(new Scanner({ texts: command.texts, literals: command.literals }), this.options.namespace);
-  }
-
-  /** RFC 3501 6.3.11: what can be refused is refused before the client sends the message. */
-  async #takeAppend(
-    prefix: AppendPrefix,
-    size: number,
-    synchronising: boolean,
-    text: string,
-  ): Promise<'taken' | 'refused' | 'ended'> {
-    const { limits } = this.options;
-    const refusal = await this.#refuseAppend(prefix, size);
-    if (refusal) {
-      const line = `${tagOf(text)} ${refusal.status} ${refusal.code === undefined ? '' : `[${refusal.code}] `}${refusal.text}`;
-      if (!synchronising) {
-        if (size > 2 * limits.appendSize) {
-          await this.#giveUp('The message is too large');
-          return 'ended';
-        }
-        if (!(await this.reader.bytes(size, () => undefined))) return 'ended';
-        if ((await this.reader.line(limits.line)).kind !== 'line') return 'ended';
-      }
-      this.writer.line(line);
-      return 'refused';
-    }
-    if (synchronising) this.writer.line('+ OK');
-    await this.writer.drain();
-    const spool = new Spool(this.options.spoolFolder);
+  /** One more line within a command (SASL responses, DONE): an interruption may end it. */
+  async line(limit: number, ms: number): Promise<Buffer> {
+    const cancel = this.deadline(ms);
+    this.#waiting = true;
     try {
-      if (!(await this.reader.bytes(size, (chunk) => spool.write(chunk)))) {
-        await spool.discard();
-        return 'ended';
-      }
-    } catch (error) {
-      await spool.discard();
-      throw error;
+      if (this.#ending !== undefined) throw new WireEnd('interrupted');
+      return await this.transport.reader.line(limit);
+    } finally {
+      this.#waiting = false;
+      cancel();
     }
-    this.appended = { prefix, source: spool.finish() };
-    return 'taken';
+  }
+  /** Reading fails after `ms` unless the returned function is called. */
+  deadline(ms: number): () => void {
+    return this.clock.after(ms, () => this.transport.reader.stop(new WireEnd('timeout')));
+  }
+  /** `+ text`: go on. */
+  async proceed(text = 'OK'): Promise<void> {
+    this.writer.line(`+ ${text}`);
+    await this.writer.flush();
   }
 
-  async #refuseAppend(prefix: AppendPrefix, size: number): Promise<Answer | undefined> {
-    if (size > this.options.limits.appendSize) return no('The message is too large', 'TOOBIG');
-    if (prefix.error) return answerFor(prefix.error);
+  // ---- the loop
+
+  /** Serves the connection to its end. Never throws. */
+  async run(greeting: string): Promise<void> {
+    this.#loginDeadline = this.deadline(this.limits.loginTimeout);
     try {
-      await this.store?.status(prefix.path);
-      return undefined;
+      this.untagged(greeting);
+      await this.writer.flush();
+      while (this.#ending === undefined) {
+        await this.#one();
+        await this.writer.flush();
+      }
+      await this.#farewell(this.#ending);
     } catch (error) {
-      const mail = toMailError(error, 'APPEND');
-      return mail.kind === 'no-such-mailbox' ? no('The mailbox does not exist', 'TRYCREATE') : answerFor(mail);
+      await this.#end(error);
+    } finally {
+      await this.#cleanUp();
     }
   }
 
-  // ---- the selected mailbox
-
-  /** Untagged responses about what has changed. */
-  async #tell(mayExpunge: boolean): Promise<void> {
-    const { selected } = this;
-    if (!selected) return;
-    if (this.#dirty) {
-      this.#dirty = false;
-      await selected.mailbox.refresh();
+  async #one(): Promise<void> {
+    const beforeLogin = this.#store === undefined;
+    const { lineBeforeLogin, line, literalsBeforeLogin, literals, idleTimeout, commandTimeout } = this.limits;
+    const limits = beforeLogin ? { line: lineBeforeLogin, literals: literalsBeforeLogin } : { line, literals };
+    const first = await this.line(limits.line, idleTimeout);
+    const cancel = this.deadline(commandTimeout);
+    let read: ReadCommand;
+    try {
+      read = await readCommand(this.transport.reader, first, limits, () => this.proceed());
+    } finally {
+      cancel();
     }
-    await this.announce({ mayExpunge });
+    await this.#execute(read);
   }
 
-  /** Brings the client's view up to date with what the mailbox knows. */
-  async announce(options: { mayExpunge: boolean; silent?: ReadonlySet<Uid>; withUid?: boolean }): Promise<void> {
-    const { selected } = this;
-    if (!selected) return;
-    const { mailbox, view, readOnly } = selected;
-    if (mailbox.gone) return this.bye('The mailbox has been deleted or made anew');
-    if (!view.behind(mailbox.messages)) return;
-    const known = view.uids.at(-1) ?? 0;
-    const fresh = (mailbox.messages.at(-1)?.uid ?? 0) > known ? await mailbox.recent(!readOnly) : new Set<Uid>();
-    const recent = new Set([...fresh].filter((uid) => uid > known));
-    for (const response of view.update(mailbox.messages, { ...options, recent })) this.writer.line(response);
-  }
-
-  /** Looks at the directories now, not only when told to. */
-  async look(): Promise<void> {
-    this.#dirty = false;
-    await this.selected?.mailbox.refresh();
-  }
-
-  async select(mailbox: Mailbox, readOnly: boolean): Promise<Selected> {
-    const recent = await mailbox.recent(!readOnly);
-    const unwatch = mailbox.watch(() => {
-      this.#dirty = true;
-      this.#wakeIdle?.();
-    });
-    this.selected = { mailbox, view: new View(mailbox.messages, recent), readOnly, unwatch };
-    this.state = 'selected';
-    return this.selected;
-  }
-  async unselect(): Promise<void> {
-    const { selected } = this;
-    this.selected = undefined;
-    if (this.state === 'selected') this.state = 'authenticated';
-    if (!selected) return;
-    selected.unwatch();
-    await selected.mailbox.close();
-  }
-
-  /** IDLE (RFC 2177): tells of changes until the client sends its line. Gives that line; undefined when the connection ended. */
-  async idle(): Promise<string | undefined> {
-    let line: string | undefined;
-    let done = false;
-    const reading = this.reader.line(this.options.limits.line).then((read) => {
-      done = true;
-      if (read.kind === 'line') line = read.bytes.toString('latin1');
-      this.#wakeIdle?.();
-    });
-    await this.look();
-    for (;;) {
-      await this.announce({ mayExpunge: true });
-      await this.writer.drain();
-      if (done || this.#ended || this.#closing !== undefined) break;
-      if (!this.#dirty) await new Promise<void>((resolve) => (this.#wakeIdle = resolve));
-      this.#wakeIdle = undefined;
-      if (this.#dirty) await this.look();
+  async #execute(read: ReadCommand): Promise<void> {
+    const args = this.scanner(read.bytes);
+    let tag = '*';
+    try {
+      tag = args.tag(this.limits.tag);
+      if (read.kind === 'refused') return this.#refuse(tag, read);
+      args.space();
+      const name = args.keyword();
+      const handler = this.#parts.commandNamed(name === 'UID' ? `UID ${uidCommand(args)}` : name);
+      const literal = read.kind === 'message' ? read.literal : undefined;
+      if (!handler || !handler.states.includes(this.state)) {
+        if (literal?.nonSync) return this.#refuse(tag, { text: 'Command not possible here', fatal: true });
+        return this.#bad(tag, handler ? this.#wrongState(handler) : 'Unknown command');
+      }
+      await this.#answer(tag, handler, () => handler.run(this, { tag, args, literal }));
+    } catch (error) {
+      if (!(error instanceof MailError)) throw error;
+      this.#bad(tag, error.clientText);
+      if (read.kind === 'message' && read.literal.nonSync) this.finish('Literal without a command');
     }
-    if (this.#closing === undefined) await reading;
-    return line;
   }
 
-  // ---- beginning and end
-
-  login(account: Account): void {
-    this.account = account;
-    this.store = this.options.accountStore(account);
-    this.state = 'authenticated';
-    this.#unwatchAccount = this.options.authenticator.watch(account, () =>
-      this.bye('The account has changed: log in again', 'UNAVAILABLE'),
-    );
-    this.#deadline(this.options.limits.idleTimeout, 'Autologout; idle for too long');
+  async #answer(tag: string, handler: CommandHandler, run: () => Promise<Completion | undefined>): Promise<void> {
+    let completion: Completion | undefined;
+    try {
+      completion = await run();
+    } catch (error) {
+      if (error instanceof WireEnd) throw error;
+      completion = this.#failure(error, handler.tryCreate ?? false);
+    }
+    if (this.#view && handler.sync !== 'none')
+      await this.sync({ refresh: handler.sync === 'all', expunge: handler.sync !== 'flags' });
+    if (!completion) return;
+    if (completion.status === 'BAD') return this.#bad(tag, completion.text, completion.code);
+    if (this.#store) this.#badCommands = 0;
+    this.writer.line(formatCompletion(tag, completion));
   }
 
-  /** Moves the connection to TLS: what came in clear behind STARTTLS is forgotten (RFC 3501 6.2.1). */
-  async startTls(tag: string): Promise<void> {
-    const { startTls } = this.options;
-    if (!startTls) throw new BadSyntax('TLS is not available');
-    this.reader.detach();
-    this.writer.line(`${tag} OK Begin TLS negotiation now`);
-    this.writer.send();
-    const socket = await startTls(this.#socket);
-    socket.on('error', () => undefined);
-    socket.on('close', () => {
-      this.#ended = true;
-      this.#wakeIdle?.();
-    });
-    this.#socket = socket;
-    this.reader = new SocketReader(socket);
-    this.writer = new Writer(socket, this.options.limits.writeTimeout);
-    this.secure = true;
+  #failure(error: unknown, tryCreate: boolean): Completion {
+    const mailError = toMailError(error, 'imap command');
+    if (['temporary', 'disk-full', 'corrupt', 'config'].includes(mailError.kind))
+      this.#logger.error('imap.failed', { code: mailError.code, detail: mailError.detail, errno: errnoOf(error) });
+    return completionOf(mailError, tryCreate);
   }
 
-  /** Ends the session from outside: at once when it waits for the client, after the running command otherwise. */
-  bye(text: string, code?: string): void {
-    if (this.#closing !== undefined || this.#ended) return;
-    this.#closing = text;
-    this.writer.line(`* BYE ${code === undefined ? '' : `[${code}] `}${text}`);
-    this.writer.send();
-    this.#wakeIdle?.();
-    if (!this.#busy || this.state === 'unauthenticated') this.#socket.end();
-    // A client that does not go is shown out.
-    setTimeout(() => this.#socket.destroy(), 5_000).unref();
+  #wrongState(handler: CommandHandler): string {
+    if (this.state === 'not-authenticated') return 'Log in first';
+    return handler.states.includes('selected') ? 'No mailbox is selected' : 'Already logged in';
   }
-  /** The client has said goodbye. */
-  logout(): void {
-    this.#closing = 'logout';
+  #refuse(tag: string, { text, fatal }: { text: string; fatal: boolean }): void {
+    this.#bad(tag, text, 'TOOBIG');
+    if (fatal) this.finish(text);
   }
-  get ended(): boolean {
-    return this.#ended || this.#closing !== undefined;
+  #bad(tag: string, text: string, code?: string): void {
+    this.writer.line(formatCompletion(tag, badReply(text, code)));
+    if (++this.#badCommands >= this.limits.badCommands) this.finish('Too many invalid commands');
   }
 
-  #deadline(ms: number, text: string): void {
-    this.#timer?.();
-    const timer = setTimeout(() => this.bye(text), ms);
-    timer.unref();
-    this.#timer = () => clearTimeout(timer);
+  /** Sends what has changed in the selected mailbox. */
+  async sync(options: { refresh: boolean; expunge: boolean }): Promise<void> {
+    const view = this.#view;
+    if (!view) return;
+    let updates;
+    try {
+      updates = await view.update(options);
+    } catch (error) {
+      // The command's own answer stands; what changed is told next time.
+      this.#failure(error, false);
+      return;
+    }
+    if (view.mailbox.gone) return this.finish('The selected mailbox is gone');
+    for (const update of updates) {
+      if (update.kind === 'expunge') this.untagged(`${update.seq} EXPUNGE`);
+      else if (update.kind === 'exists') this.untagged(`${update.count} EXISTS`);
+      else if (update.kind === 'recent') this.untagged(`${update.count} RECENT`);
+      else if (update.kind === 'keywords') writeKeywords(this.writer, view);
+      else this.untagged(formatFetchFlags(view, update.seq, update.row, true));
+      await this.writer.breathe();
+    }
   }
 
-  async #end(): Promise<void> {
-    this.#ended = true;
-    this.#timer?.();
-    this.#unwatchAccount?.();
-    await this.unselect().catch(() => undefined);
-    this.writer.send();
-    this.#socket.end();
-    const socket = this.#socket;
-    setTimeout(() => socket.destroy(), 5_000).unref();
-    this.log.info('imap.disconnect', {
-      user: this.account?.address ?? '',
-      reason: this.#closing === 'logout' ? 'Logged out' : (this.#closing ?? 'Connection closed'),
-    });
+  /** FLAGS and PERMANENTFLAGS when they are not what the client knows: before a message shows a new keyword. */
+  announceKeywords(): void {
+    if (this.#view?.noteKeywords()) writeKeywords(this.writer, this.#view);
+  }
+
+  // ---- the end
+
+  async #farewell(text: string): Promise<void> {
+    if (text !== '') this.untagged(`BYE ${text}`);
+    await this.writer.flush();
+  }
+
+  async #end(error: unknown): Promise<void> {
+    const said = await this.#lastWords(error);
+    this.#logger.info('imap.end', { reason: said });
+  }
+  async #lastWords(error: unknown): Promise<string> {
+    try {
+      if (!(error instanceof WireEnd)) {
+        this.#logger.error('imap.crash', { detail: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+        await this.#farewell('[SERVERBUG] Internal error');
+        return 'crash';
+      }
+      if (error.reason === 'line-too-long') {
+        this.untagged('BAD Line too long');
+        await this.#farewell('Line too long');
+      } else if (error.reason === 'timeout') {
+        await this.#farewell(this.#store ? 'Disconnected for inactivity' : 'Log in sooner');
+      } else if (error.reason === 'interrupted') await this.#farewell(this.#ending ?? 'Disconnected');
+      return error.reason;
+    } catch {
+      return 'closed';
+    }
+  }
+
+  async #cleanUp(): Promise<void> {
+    this.#loginDeadline?.();
+    for (const cleanup of this.#cleanups) cleanup();
+    try {
+      await this.unselect();
+    } catch (error) {
+      this.#failure(error, false);
+    }
+    this.transport.end(FAREWELL_MS);
+    if (this.#account) this.#logger.info('imap.logout');
   }
 }
 
-const tagOf = (text: string): string => /^[!#$&',\-./0-9:;<=>?@A-Z[\]^_`a-z|~]{1,200}(?= )/.exec(text)?.[0] ?? '*';
-function wrongState(state: State): string {
-  if (state === 'unauthenticated') return 'Log in first';
-  return state === 'authenticated' ? 'Select a mailbox first' : 'Not allowed after log-in';
+function uidCommand(args: Scanner): string {
+  args.space();
+  return args.keyword();
 }

@@ -1,43 +1,52 @@
-// COPY (RFC 3501 section 6.4.7) and MOVE (RFC 6851), with COPYUID (RFC 4315 section 3).
-import { MailError } from '../../lib/errors.ts';
-import { toPath } from '../mailbox-name.ts';
-import type { Session } from '../session.ts';
-import { no, ok, type Answer } from '../status.ts';
+// COPY and UID COPY (RFC 3501 section 6.4.7) with COPYUID (RFC 4315).
+import type { CopyResult, MailboxPath, Uid } from '../../storage/types.ts';
+import { readMailboxName } from '../mailbox-name.ts';
+import type { ImapSession } from '../session.ts';
+import { badReply, no, ok, type Completion } from '../status.ts';
 import type { Scanner } from '../syntax/scanner.ts';
-import { formatSet } from '../syntax/sequence-set.ts';
-import { targets } from './targets.ts';
+import { formatSet, readSequenceSet, type SequenceSet } from '../syntax/sequence-set.ts';
+import { SELECTED, type CommandHandler } from './handler.ts';
 
-type How = 'copy' | 'move';
-export const copy = (session: Session, scan: Scanner): Promise<Answer> => run(session, scan, 'copy', false);
-export const uidCopy = (session: Session, scan: Scanner): Promise<Answer> => run(session, scan, 'copy', true);
-export const move = (session: Session, scan: Scanner): Promise<Answer> => run(session, scan, 'move', false);
-export const uidMove = (session: Session, scan: Scanner): Promise<Answer> => run(session, scan, 'move', true);
-
-async function run(session: Session, scan: Scanner, how: How, byUid: boolean): Promise<Answer> {
-  scan.space();
-  const set = scan.sequenceSet();
-  scan.space();
-  const name = scan.astring();
-  scan.end();
-  const { selected } = session;
-  if (!selected) return no('No mailbox is selected');
-  if (how === 'move' && selected.readOnly) return no('The mailbox is read-only', 'NOPERM');
-  const wanted = targets(selected, set, byUid);
-  if (wanted.length === 0) return ok('No messages');
-  try {
-    const uids = wanted.map(({ row }) => row.uid);
-    const path = toPath(name, session.options.namespace);
-    const { uidValidity, pairs } = await (how === 'copy' ? selected.mailbox.copy(uids, path) : selected.mailbox.move(uids, path));
-    const code =
-      pairs.length === 0
-        ? undefined
-        : `COPYUID ${uidValidity} ${formatSet(pairs.map(([from]) => from))} ${formatSet(pairs.map(([, to]) => to))}`;
-    if (how === 'copy') return ok('Copy completed', code);
-    // RFC 6851 4.3: COPYUID comes before the EXPUNGEs.
-    if (code !== undefined) session.writer.line(`* OK [${code}] Moved`);
-    return ok('Move completed');
-  } catch (error) {
-    if (error instanceof MailError && error.code === 'NO_MAILBOX') return no('The mailbox does not exist', 'TRYCREATE');
-    throw error;
-  }
+export function readCopy(args: Scanner): { set: SequenceSet; name: string } {
+  args.space();
+  const set = readSequenceSet(args);
+  args.space();
+  const name = readMailboxName(args);
+  args.end();
+  return { set, name };
 }
+
+/** `COPYUID validity from to` in ascending source order; undefined when nothing was copied. */
+export function copyUid({ uidValidity, pairs }: CopyResult): string | undefined {
+  if (pairs.length === 0) return undefined;
+  return `COPYUID ${uidValidity} ${formatSet(pairs.map(([from]) => from))} ${formatSet(pairs.map(([, to]) => to))}`;
+}
+
+/** The messages and the target, or the answer when there is nothing to do. */
+export async function sources(
+  session: ImapSession,
+  { set, name }: { set: SequenceSet; name: string },
+  byUid: boolean,
+): Promise<{ uids: Uid[]; target: MailboxPath } | Completion> {
+  const target = session.path(name);
+  const messages = session.view.resolve(set, byUid);
+  if (!messages) return badReply('No such message', 'CLIENTBUG');
+  // All or nothing (RFC 2180 section 4.4): a message that is gone cannot be copied.
+  if (!byUid && messages.some(({ row }) => !row)) return no('Some of the messages no longer exist', 'EXPUNGEISSUED');
+  const uids = messages.filter(({ row }) => row).map(({ uid }) => uid);
+  if (uids.length > 0) return { uids, target };
+  // Nothing to copy, but a missing mailbox is still said.
+  await session.store.status(target);
+  return ok('No messages found');
+}
+
+export const copy = (byUid: boolean): CommandHandler => ({
+  states: SELECTED,
+  sync: 'all',
+  tryCreate: true,
+  async run(session, { args }) {
+    const found = await sources(session, readCopy(args), byUid);
+    if ('status' in found) return found;
+    return ok('Copy completed', copyUid(await session.view.mailbox.copy(found.uids, found.target)));
+  },
+});

@@ -1,92 +1,112 @@
-// LIST and LSUB (RFC 3501 sections 6.3.8, 6.3.9), with the attributes of CHILDREN (RFC 3348) and SPECIAL-USE (RFC 6154).
+// LIST (RFC 3501 section 6.3.8) with the attributes of CHILDREN (RFC 3348) and SPECIAL-USE, its selection and return options (RFC 6154).
 import type { MailboxListEntry } from '../../storage/types.ts';
-import { matchesPattern, toWire } from '../mailbox-name.ts';
-import type { Session } from '../session.ts';
-import { ok, type Answer } from '../status.ts';
+import { fromPath, nameText } from '../mailbox-name.ts';
+import { matchesPattern } from '../list-pattern.ts';
+import type { ImapSession } from '../session.ts';
+import { ok } from '../status.ts';
 import { astring, quoted } from '../syntax/quote.ts';
-import { BadSyntax, type Scanner } from '../syntax/scanner.ts';
+import { bad, type Scanner } from '../syntax/scanner.ts';
+import { AUTHENTICATED, type CommandHandler } from './handler.ts';
 
 const MAX_PATTERN = 1_000;
+const SELECTION = ['SPECIAL-USE', 'SUBSCRIBED'];
+const RETURN = ['SPECIAL-USE', 'SUBSCRIBED', 'CHILDREN'];
 
-export async function list(session: Session, scan: Scanner): Promise<Answer> {
-  scan.space();
-  const specialOnly = readSelection(scan);
-  const pattern = readPattern(scan);
-  readReturn(scan);
-  scan.end();
-  if (pattern.root) {
-    session.writer.line(`* LIST (\\Noselect) ${quoted(session.options.namespace.separator)} ""`);
-    return ok('List completed');
+interface ListArguments {
+  readonly selection: ReadonlySet<string>;
+  readonly returned: ReadonlySet<string>;
+  readonly reference: string;
+  /** Reference and pattern joined; empty asks for the separator only. */
+  readonly patterns: readonly string[];
+}
+
+function readList(args: Scanner): ListArguments {
+  args.space();
+  const selection = args.next === '(' ? readOptions(args, SELECTION) : undefined;
+  if (selection) args.space();
+  const { reference, patterns } = readPatterns(args);
+  let returned: Set<string> | undefined;
+  if (!args.atEnd) {
+    args.expect(' RETURN ');
+    returned = readOptions(args, RETURN);
   }
-  for (const { name, entry } of await matching(session, pattern.text))
-    if (entry.exists || entry.hasChildren)
-      if (!specialOnly || entry.specialUse.length > 0) write(session, 'LIST', attributes(entry), name);
-  return ok('List completed');
+  args.end();
+  return { selection: selection ?? new Set(), returned: returned ?? new Set(), reference, patterns };
 }
 
-/** RFC 6154 section 3: `(SPECIAL-USE)` before the reference. */
-function readSelection(scan: Scanner): boolean {
-  if (scan.peek() !== '(') return false;
-  const options = scan.list(() => scan.atom('a selection option').toUpperCase());
-  scan.space();
-  if (options.some((option) => option !== 'SPECIAL-USE')) throw new BadSyntax('Unknown selection option');
-  return options.length > 0;
-}
-/** RFC 6154 section 3: `RETURN (SPECIAL-USE)`: what is always returned here. */
-function readReturn(scan: Scanner): void {
-  if (!scan.take(' RETURN ')) return;
-  const options = scan.list(() => scan.atom('a return option').toUpperCase());
-  if (options.some((option) => option !== 'SPECIAL-USE' && option !== 'CHILDREN')) throw new BadSyntax('Unknown return option');
-}
-
-export async function lsub(session: Session, scan: Scanner): Promise<Answer> {
-  scan.space();
-  const pattern = readPattern(scan);
-  scan.end();
-  const { separator } = session.options.namespace;
-  const told = new Set<string>();
-  const entries = (await session.store?.list()) ?? [];
-  for (const entry of entries.filter((e) => e.subscribed)) {
-    const name = toWire(entry.path, session.options.namespace);
-    if (matchesPattern(pattern.text, name, separator)) {
-      told.add(name);
-      write(session, 'LSUB', entry.exists ? [] : ['\\Noselect'], name);
-    }
-  }
-  // RFC 3501 6.3.9: with %, a level above a subscribed name that is not subscribed itself is told as \Noselect.
-  for (const entry of entries.filter((e) => e.subscribed))
-    for (let depth = 1; depth < entry.path.length; depth++) {
-      const name = toWire(entry.path.slice(0, depth), session.options.namespace);
-      if (told.has(name) || !pattern.text.includes('%') || !matchesPattern(pattern.text, name, separator)) continue;
-      told.add(name);
-      write(session, 'LSUB', ['\\Noselect'], name);
-    }
-  return ok('Lsub completed');
-}
-
-/** Reference and pattern joined (RFC 3501 6.3.8); `root` when an empty pattern asks for the separator only. */
-function readPattern(scan: Scanner): { text: string; root: boolean } {
-  const reference = scan.astring().toString('latin1');
-  scan.space();
-  const pattern = scan.listMailbox().toString('latin1');
-  if (reference.length + pattern.length > MAX_PATTERN) throw new BadSyntax('The pattern is too long');
-  return { text: reference + pattern, root: pattern === '' };
-}
-
-async function matching(session: Session, pattern: string): Promise<{ name: string; entry: MailboxListEntry }[]> {
-  const { namespace } = session.options;
-  const entries = (await session.store?.list()) ?? [];
-  return entries.flatMap((entry) => {
-    const name = toWire(entry.path, namespace);
-    const inbox = name === 'INBOX' && matchesPattern(pattern.toUpperCase(), name, namespace.separator);
-    return inbox || matchesPattern(pattern, name, namespace.separator) ? [{ name, entry }] : [];
+function readOptions(args: Scanner, known: readonly string[]): Set<string> {
+  const options = new Set<string>();
+  args.list(() => {
+    const option = args.keyword();
+    if (!known.includes(option)) throw bad('Unknown LIST option');
+    options.add(option);
   });
+  return options;
 }
 
-function attributes(entry: MailboxListEntry): string[] {
-  return [...(entry.exists ? [] : ['\\Noselect']), entry.hasChildren ? '\\HasChildren' : '\\HasNoChildren', ...entry.specialUse];
+function readPatterns(args: Scanner): { reference: string; patterns: string[] } {
+  const reference = nameText(args.astring());
+  args.space();
+  const patterns: string[] = [];
+  const one = (): void => void patterns.push(nameText(args.listMailbox()));
+  if (args.next === '(') args.list(one);
+  else one();
+  if (patterns.length === 0 || patterns.length > 20) throw bad('Bad number of patterns');
+  for (const pattern of patterns) if (reference.length + pattern.length > MAX_PATTERN) throw bad('The pattern is too long');
+  return { reference, patterns };
 }
 
-function write(session: Session, kind: 'LIST' | 'LSUB', flags: readonly string[], name: string): void {
-  session.writer.line(`* ${kind} (${flags.join(' ')}) ${quoted(session.options.namespace.separator)} ${astring(name)}`);
+/** Reference and pattern of LSUB. */
+export function readPattern(args: Scanner): string {
+  args.space();
+  const reference = nameText(args.astring());
+  args.space();
+  const pattern = nameText(args.listMailbox());
+  args.end();
+  if (reference.length + pattern.length > MAX_PATTERN) throw bad('The pattern is too long');
+  return reference + pattern;
 }
+
+/** `* LIST (…) "." name`. */
+export function writeEntry(session: ImapSession, kind: 'LIST' | 'LSUB', attributes: readonly string[], name: string): void {
+  session.untagged(`${kind} (${attributes.join(' ')}) ${quoted(session.namespace.separator)} ${astring(name)}`);
+}
+
+function attributesOf(entry: MailboxListEntry, args: ListArguments): string[] {
+  const subscribed = args.returned.has('SUBSCRIBED') || args.selection.has('SUBSCRIBED');
+  return [
+    ...(entry.exists ? [] : [entry.hasChildren ? '\\Noselect' : '\\NonExistent']),
+    entry.hasChildren ? '\\HasChildren' : '\\HasNoChildren',
+    ...(subscribed && entry.subscribed ? ['\\Subscribed'] : []),
+    ...entry.specialUse,
+  ];
+}
+
+function isWanted(entry: MailboxListEntry, { selection }: ListArguments): boolean {
+  if (selection.has('SUBSCRIBED') && !entry.subscribed) return false;
+  if (selection.has('SPECIAL-USE') && entry.specialUse.length === 0) return false;
+  return entry.exists || entry.hasChildren || selection.has('SUBSCRIBED');
+}
+
+export const list: CommandHandler = {
+  states: AUTHENTICATED,
+  sync: 'flags',
+  async run(session, { args }) {
+    const parsed = readList(args);
+    const { namespace } = session;
+    // RFC 3501 6.3.8: an empty pattern asks for the separator and the root of the reference.
+    if (parsed.patterns.length === 1 && parsed.patterns[0] === '') {
+      const root = parsed.reference.startsWith(namespace.prefix) ? namespace.prefix : '';
+      session.untagged(`LIST (\\Noselect) ${quoted(namespace.separator)} ${quoted(root)}`);
+      return ok('List completed');
+    }
+    for (const entry of await session.store.list()) {
+      const name = fromPath(entry.path, namespace);
+      if (name === undefined || !isWanted(entry, parsed)) continue;
+      if (!parsed.patterns.some((pattern) => matchesPattern(parsed.reference + pattern, name, namespace.separator))) continue;
+      writeEntry(session, 'LIST', attributesOf(entry, parsed), name);
+      await session.writer.breathe();
+    }
+    return ok('List completed');
+  },
+};

@@ -1,76 +1,37 @@
-// LOGIN and AUTHENTICATE (RFC 3501 sections 6.2.2, 6.2.3; SASL-IR: RFC 4959).
+// LOGIN (RFC 3501 section 6.2.3).
 import type { LoginResult } from '../../auth/types.ts';
-import type { Session } from '../session.ts';
-import { bad, no, ok, type Answer } from '../status.ts';
-import { BadSyntax, type Scanner } from '../syntax/scanner.ts';
+import { no, ok, type Completion } from '../status.ts';
+import { plainText, type Scanner } from '../syntax/scanner.ts';
+import type { ImapSession } from '../session.ts';
+import { capabilities } from './capability.ts';
+import { NOT_AUTHENTICATED, type CommandHandler } from './handler.ts';
 
-const MAX_RESPONSE = 8_192;
-
-export async function login(session: Session, scan: Scanner): Promise<Answer> {
-  scan.space();
-  const user = scan.astring().toString('utf8');
-  scan.space();
-  const password = scan.astring().toString('utf8');
-  scan.end();
-  if (!session.mayLogin) return no('Passwords are taken over TLS only: STARTTLS first', 'PRIVACYREQUIRED');
-  return finish(session, await session.options.authenticator.login(user, password, session.origin), user, 'PLAIN');
+function readLogin(args: Scanner): { user: string; password: string } {
+  args.space();
+  const user = plainText(args.astring());
+  args.space();
+  const password = plainText(args.astring());
+  args.end();
+  return { user, password };
 }
 
-export async function authenticate(session: Session, scan: Scanner): Promise<Answer> {
-  scan.space();
-  const mechanism = scan.atom('a mechanism').toUpperCase();
-  const initial = scan.take(' ') ? scan.base64() : undefined;
-  scan.end();
-  if (!session.mayLogin) return no('Passwords are taken over TLS only: STARTTLS first', 'PRIVACYREQUIRED');
-  const exchange = session.options.authenticator.start(mechanism, session.origin);
-  if (!exchange) return no('The mechanism is not supported');
-  let response = initial === undefined ? undefined : decode(initial);
-  for (let round = 0; round < 10; round++) {
-    const step = await exchange.respond(response);
-    if ('malformed' in step) return bad(step.malformed);
-    if ('result' in step) {
-      if (step.data && step.result.ok) {
-        // SCRAM's last word: the client acknowledges it with an empty line.
-        await challenge(session, step.data);
-      }
-      return finish(session, step.result, '', mechanism);
-    }
-    const line = await challenge(session, step.challenge);
-    if (line === undefined || line === '*') return bad('Authentication cancelled');
-    response = decode(line);
-  }
-  return bad('Too many steps');
+/** The answer to a log-in, LOGIN's or AUTHENTICATE's; undefined when the session ends with BYE instead. */
+export function admit(session: ImapSession, result: LoginResult): Completion | undefined {
+  if (result.ok) return session.begin(result.account) ?? ok('Logged in', `CAPABILITY ${capabilities(session)}`);
+  session.logger.info('imap.login.failed', { remote: session.origin.remoteAddress, reason: result.reason });
+  if (result.reason === 'failed') return no('Authentication failed', 'AUTHENTICATIONFAILED');
+  if (result.reason === 'unavailable') return no('Authentication is not possible at the moment', 'UNAVAILABLE');
+  session.finish('Too many failed log-ins');
+  return undefined;
 }
 
-async function challenge(session: Session, bytes: Buffer): Promise<string | undefined> {
-  session.writer.line(`+ ${bytes.toString('base64')}`);
-  await session.writer.drain();
-  const line = await session.reader.line(MAX_RESPONSE);
-  return line.kind === 'line' ? line.bytes.toString('latin1') : undefined;
-}
-
-function decode(text: string): Buffer {
-  if (text === '=') return Buffer.alloc(0);
-  if (!/^[A-Za-z0-9+/]*={0,2}$/.test(text) || text.length % 4 !== 0) throw new BadSyntax('Bad base64');
-  return Buffer.from(text, 'base64');
-}
-
-function finish(session: Session, result: LoginResult, user: string, mechanism: string): Answer {
-  const fields = { mechanism, local: session.peer.localAddress, secure: session.secure };
-  if (result.ok) {
-    session.login(result.account);
-    session.log.info('imap.login', { user: result.account.address, ...fields });
-    return ok('Logged in', `CAPABILITY ${session.capabilities()}`);
-  }
-  switch (result.reason) {
-    case 'failed':
-      session.log.warn('imap.auth.failed', { user: user.slice(0, 100), ...fields });
-      return no('Authentication failed', 'AUTHENTICATIONFAILED');
-    case 'unavailable':
-      return no('Authentication is not available now, try again later', 'UNAVAILABLE');
-    case 'throttled':
-      session.log.warn('imap.auth.throttled', { user: user.slice(0, 100), ...fields });
-      session.bye('Too many failed log-ins');
-      return no('Too many failed log-ins', 'UNAVAILABLE');
-  }
-}
+export const login: CommandHandler = {
+  states: NOT_AUTHENTICATED,
+  sync: 'none',
+  async run(session, { args }) {
+    // Before the arguments are looked at: the password is not to be sent at all (RFC 5530).
+    if (!session.origin.secure) return no('Use STARTTLS first', 'PRIVACYREQUIRED');
+    const { user, password } = readLogin(args);
+    return admit(session, await session.options.authenticator.login(user, password, session.origin));
+  },
+};

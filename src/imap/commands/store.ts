@@ -1,55 +1,82 @@
 // STORE and UID STORE (RFC 3501 section 6.4.6).
-import type { StoreChange, Uid } from '../../storage/types.ts';
-import type { Session } from '../session.ts';
-import { no, ok, type Answer } from '../status.ts';
-import { BadSyntax, type Scanner } from '../syntax/scanner.ts';
-import { SYSTEM_FLAGS } from './select.ts';
-import { targets } from './targets.ts';
+import type { StoreChange } from '../../storage/types.ts';
+import type { ImapSession } from '../session.ts';
+import { badReply, no, ok } from '../status.ts';
+import { readFlag, readFlagList } from '../syntax/flags.ts';
+import { bad, type Scanner } from '../syntax/scanner.ts';
+import { readSequenceSet, type SequenceSet } from '../syntax/sequence-set.ts';
+import { formatFetchFlags } from '../untagged.ts';
+import type { Addressed } from '../view.ts';
+import { SELECTED, type CommandHandler } from './handler.ts';
 
-export const store = (session: Session, scan: Scanner): Promise<Answer> => run(session, scan, false);
-export const uidStore = (session: Session, scan: Scanner): Promise<Answer> => run(session, scan, true);
-
-const MAX_FLAGS = 100;
-
-async function run(session: Session, scan: Scanner, byUid: boolean): Promise<Answer> {
-  scan.space();
-  const set = scan.sequenceSet();
-  scan.space();
-  const mode: StoreChange['mode'] = scan.take('+') ? 'add' : scan.take('-') ? 'remove' : 'replace';
-  scan.expect('FLAGS');
-  const silent = scan.take('.SILENT');
-  scan.space();
-  const flags = readFlags(scan);
-  const { selected } = session;
-  if (!selected) return no('No mailbox is selected');
-  if (selected.readOnly) return no('The mailbox is read-only', 'NOPERM');
-  const wanted = targets(selected, set, byUid);
-  const uids = wanted.map(({ row }) => row.uid);
-  const { rejected } = await selected.mailbox.store(uids, { mode, flags });
-  await session.announce({ mayExpunge: false, withUid: byUid, silent: new Set<Uid>(uids) });
-  if (!silent)
-    for (const { seq } of wanted) {
-      const now = selected.view.rows[seq - 1];
-      if (now) session.writer.line(`* ${seq} FETCH (${byUid ? `UID ${now.uid} ` : ''}FLAGS ${selected.view.flags(now)})`);
-    }
-  if (rejected.length > 0) return no(`The mailbox has no room for more keywords`, 'LIMIT');
-  return ok('Store completed');
+interface StoreArguments {
+  readonly set: SequenceSet;
+  readonly change: StoreChange;
+  readonly silent: boolean;
 }
 
-/** `(\Seen work)` or flags without parentheses. */
-function readFlags(scan: Scanner): string[] {
-  const flags: string[] = [];
-  if (scan.peek() === '(') flags.push(...scan.list(() => scan.flag()));
-  else {
-    flags.push(scan.flag());
-    while (scan.take(' ')) flags.push(scan.flag());
-  }
-  scan.end();
-  if (flags.length > MAX_FLAGS) throw new BadSyntax('Too many flags');
-  for (const flag of flags) {
-    const isSystem = SYSTEM_FLAGS.some((known) => known.toLowerCase() === flag.toLowerCase());
-    if (flag.startsWith('\\') && !isSystem) throw new BadSyntax('That flag cannot be set');
-    if (flag.length > 200) throw new BadSyntax('The keyword is too long');
+function readStore(args: Scanner): StoreArguments {
+  args.space();
+  const set = readSequenceSet(args);
+  args.space();
+  const mode = args.accept('+') ? 'add' : args.accept('-') ? 'remove' : 'replace';
+  const item = args.keyword();
+  if (item !== 'FLAGS' && item !== 'FLAGS.SILENT') throw bad('Expected FLAGS or FLAGS.SILENT');
+  args.space();
+  const flags = args.next === '(' ? readFlagList(args) : readBareFlags(args);
+  args.end();
+  return { set, change: { mode, flags }, silent: item === 'FLAGS.SILENT' };
+}
+
+/** flag *(SP flag) without parentheses. */
+function readBareFlags(args: Scanner): string[] {
+  const flags = [readFlag(args)];
+  while (!args.atEnd) {
+    args.space();
+    flags.push(readFlag(args));
+    args.count();
   }
   return flags;
 }
+
+/** The flags as they are now: of every message, or (`silent`) only where another one changed them too. */
+async function writeStored(
+  session: ImapSession,
+  messages: readonly Addressed[],
+  silent: boolean,
+  withUid: boolean,
+): Promise<void> {
+  const { view } = session;
+  for (const { seq, uid } of messages) {
+    const row = view.currentRow(uid);
+    if (!row) continue;
+    view.told(seq, row);
+    if (!silent) session.untagged(formatFetchFlags(view, seq, row, withUid));
+    await session.writer.breathe();
+  }
+}
+
+export const store = (byUid: boolean): CommandHandler => ({
+  states: SELECTED,
+  sync: byUid ? 'known' : 'flags',
+  async run(session, { args }) {
+    const { set, change, silent } = readStore(args);
+    const { view } = session;
+    if (view.readOnly) return no('The mailbox is open read-only', 'NOPERM');
+    // Others' changes first, so that SILENT hides only our own.
+    await session.sync({ refresh: false, expunge: false });
+    const messages = view.resolve(set, byUid);
+    if (!messages) return badReply('No such message', 'CLIENTBUG');
+    const present = messages.filter(({ row }) => row);
+    const { rejected } = await view.mailbox.store(
+      present.map(({ uid }) => uid),
+      change,
+    );
+    // New keywords are told before a message bears them.
+    await session.announceKeywords();
+    await writeStored(session, present, silent, byUid);
+    if (rejected.length > 0) return no('Some keywords could not be stored: the mailbox has no room for more', 'LIMIT');
+    if (!byUid && present.length < messages.length) return ok('Some of the messages no longer exist', 'EXPUNGEISSUED');
+    return ok('Store completed');
+  },
+});

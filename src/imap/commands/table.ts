@@ -1,58 +1,74 @@
-// All commands and the states they are allowed in (RFC 3501 section 6).
-import type { ImapCommand, State } from '../session.ts';
+// Every command, by name.
 import { append } from './append.ts';
-import { authenticate, login } from './login.ts';
-import { capability, enable, id, logout, namespace, noop, starttls } from './any-state.ts';
-import { close, expunge, uidExpunge, unselect } from './close.ts';
-import { copy, move, uidCopy, uidMove } from './copy.ts';
-import { fetch, uidFetch } from './fetch.ts';
+import { authenticate } from './authenticate.ts';
+import { capability } from './capability.ts';
+import { check } from './check.ts';
+import { close } from './close.ts';
+import { copy } from './copy.ts';
+import { create } from './create.ts';
+import { deleteMailbox } from './delete.ts';
+import { enable } from './enable.ts';
+import { expunge, uidExpunge } from './expunge.ts';
+import { fetch } from './fetch.ts';
+import type { CommandHandler } from './handler.ts';
+import { id } from './id.ts';
 import { idle } from './idle.ts';
-import { list, lsub } from './list.ts';
-import { create, delete_, rename, status, subscribe, unsubscribe } from './mailboxes.ts';
-import { search, uidSearch } from './search.ts';
-import { examine, select } from './select.ts';
-import { store, uidStore } from './store.ts';
+import { list } from './list.ts';
+import { login } from './login.ts';
+import { logout } from './logout.ts';
+import { lsub } from './lsub.ts';
+import { move } from './move.ts';
+import { namespace } from './namespace.ts';
+import { noop } from './noop.ts';
+import { rename } from './rename.ts';
+import { search } from './search.ts';
+import { select } from './select.ts';
+import { startTls } from './starttls.ts';
+import { status } from './status.ts';
+import { store } from './store.ts';
+import { subscribe, unsubscribe } from './subscribe.ts';
+import { unselect } from './unselect.ts';
 
-const ANY: readonly State[] = ['unauthenticated', 'authenticated', 'selected'];
-const BEFORE: readonly State[] = ['unauthenticated'];
-const AFTER: readonly State[] = ['authenticated', 'selected'];
-const SELECTED: readonly State[] = ['selected'];
+const COMMANDS: Readonly<Record<string, CommandHandler>> = {
+  APPEND: append,
+  AUTHENTICATE: authenticate,
+  CAPABILITY: capability,
+  CHECK: check,
+  CLOSE: close,
+  COPY: copy(false),
+  CREATE: create,
+  DELETE: deleteMailbox,
+  ENABLE: enable,
+  EXAMINE: select(true),
+  EXPUNGE: expunge,
+  FETCH: fetch(false),
+  ID: id,
+  IDLE: idle,
+  LIST: list,
+  LOGIN: login,
+  LOGOUT: logout,
+  LSUB: lsub,
+  MOVE: move(false),
+  NAMESPACE: namespace,
+  NOOP: noop,
+  RENAME: rename,
+  SEARCH: search(false),
+  SELECT: select(false),
+  STARTTLS: startTls,
+  STATUS: status,
+  STORE: store(false),
+  SUBSCRIBE: subscribe,
+  'UID COPY': copy(true),
+  'UID EXPUNGE': uidExpunge,
+  'UID FETCH': fetch(true),
+  'UID MOVE': move(true),
+  'UID SEARCH': search(true),
+  'UID STORE': store(true),
+  UNSELECT: unselect,
+  UNSUBSCRIBE: unsubscribe,
+};
 
-export const COMMANDS: ReadonlyMap<string, ImapCommand> = new Map<string, ImapCommand>([
-  ['CAPABILITY', { states: ANY, run: capability }],
-  ['NOOP', { states: ANY, run: noop }],
-  ['CHECK', { states: SELECTED, run: noop }],
-  ['LOGOUT', { states: ANY, run: logout }],
-  ['ID', { states: ANY, run: id }],
-  ['STARTTLS', { states: BEFORE, run: starttls }],
-  ['AUTHENTICATE', { states: BEFORE, run: authenticate }],
-  ['LOGIN', { states: BEFORE, run: login }],
-  ['ENABLE', { states: AFTER, run: enable }],
-  ['NAMESPACE', { states: AFTER, run: namespace }],
-  ['SELECT', { states: AFTER, run: select }],
-  ['EXAMINE', { states: AFTER, run: examine }],
-  ['CREATE', { states: AFTER, run: create }],
-  ['DELETE', { states: AFTER, run: delete_ }],
-  ['RENAME', { states: AFTER, run: rename }],
-  ['SUBSCRIBE', { states: AFTER, run: subscribe }],
-  ['UNSUBSCRIBE', { states: AFTER, run: unsubscribe }],
-  ['LIST', { states: AFTER, run: list }],
-  ['LSUB', { states: AFTER, run: lsub }],
-  ['STATUS', { states: AFTER, run: status }],
-  ['APPEND', { states: AFTER, run: append }],
-  ['IDLE', { states: AFTER, run: idle }],
-  ['CLOSE', { states: SELECTED, run: close }],
-  ['UNSELECT', { states: SELECTED, run: unselect }],
-  ['EXPUNGE', { states: SELECTED, run: expunge }],
-  ['UID EXPUNGE', { states: SELECTED, run: uidExpunge }],
-  ['SEARCH', { states: SELECTED, run: search, mayExpunge: false }],
-  ['UID SEARCH', { states: SELECTED, run: uidSearch }],
-  ['FETCH', { states: SELECTED, run: fetch, mayExpunge: false }],
-  ['UID FETCH', { states: SELECTED, run: uidFetch }],
-  ['STORE', { states: SELECTED, run: store, mayExpunge: false }],
-  ['UID STORE', { states: SELECTED, run: uidStore }],
-  ['COPY', { states: SELECTED, run: copy }],
-  ['UID COPY', { states: SELECTED, run: uidCopy }],
-  ['MOVE', { states: SELECTED, run: move }],
-  ['UID MOVE', { states: SELECTED, run: uidMove }],
-]);
+/** `name` in upper case; `UID FETCH` for the UID forms. */
+export function commandNamed(name: string): CommandHandler | undefined {
+  return Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+}

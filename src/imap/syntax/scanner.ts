@@ -1,175 +1,212 @@
-// Reads a command's text from left to right (RFC 3501 section 9). Literals have been read before: the text holds their places.
-import { SequenceSet } from './sequence-set.ts';
+// The words of RFC 3501 section 9 (formal syntax) on one complete command. Literals lie in the buffer as they came: `{5}\r\nhello`.
+// Every fault is a MailError bad-syntax; the text says what was expected, never what the client sent.
+import { MailError } from '../../lib/errors.ts';
 
-/** What a client sent cannot be read: tagged BAD. The text may be shown to it. */
-export class BadSyntax extends Error {
-  override readonly name = 'BadSyntax';
+const SP = 0x20;
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const OPEN = 0x28;
+const CLOSE = 0x29;
+const BRACE = 0x7b;
+
+export interface ScanLimits {
+  readonly nesting: number;
+  readonly items: number;
 }
 
-const ATOM_SPECIALS = new Set('(){ %*"\\]');
-const isControl = (c: string): boolean => c < ' ' || c === '\x7f';
+export const bad = (text: string): MailError => new MailError('bad-syntax', 'IMAP_SYNTAX', text);
 
-/** A command: pieces of text (latin1), and between two of them one literal. */
-export interface CommandText {
-  readonly texts: readonly string[];
-  readonly literals: readonly Buffer[];
+/** atom-specials: `( ) {`, space, controls, list-wildcards, quoted-specials, `]`; bytes above 126 are none of an atom either. */
+const ATOM = charSet((c) => c > 0x20 && c < 0x7f && !'(){%*"\\]'.includes(String.fromCharCode(c)));
+/** ASTRING-CHAR = ATOM-CHAR / resp-specials. */
+const ASTRING = charSet((c) => ATOM[c] === 1 || c === 0x5d);
+/** list-char = ATOM-CHAR / list-wildcards / resp-specials. */
+const LIST = charSet((c) => ASTRING[c] === 1 || c === 0x25 || c === 0x2a);
+/** tag = any ASTRING-CHAR except "+". */
+const TAG = charSet((c) => ASTRING[c] === 1 && c !== 0x2b);
+
+function charSet(has: (code: number) => boolean): Uint8Array {
+  return Uint8Array.from({ length: 256 }, (_, code) => (has(code) ? 1 : 0));
 }
 
 export class Scanner {
-  readonly #texts: readonly string[];
-  readonly #literals: readonly Buffer[];
-  #piece = 0;
+  readonly #bytes: Buffer;
+  readonly limits: ScanLimits;
   #at = 0;
+  #depth = 0;
+  #items = 0;
 
-  constructor(command: CommandText) {
-    this.#texts = command.texts;
-    this.#literals = command.literals;
+  constructor(bytes: Buffer, limits: ScanLimits) {
+    this.#bytes = bytes;
+    this.limits = limits;
   }
 
-  get #text(): string {
-    return this.#texts[this.#piece] ?? '';
-  }
-  /** The next character; empty at the end and before a literal. */
-  peek(): string {
-    return this.#text.charAt(this.#at);
-  }
-  get atLiteral(): boolean {
-    return this.#at >= this.#text.length && this.#piece < this.#literals.length;
-  }
   get atEnd(): boolean {
-    return this.#at >= this.#text.length && !this.atLiteral;
+    return this.#at >= this.#bytes.length;
   }
-  end(): void {
-    if (!this.atEnd) throw new BadSyntax('Unexpected text at the end of the command');
+  /** The next byte as a character, without taking it; empty at the end. */
+  get next(): string {
+    return this.atEnd ? '' : String.fromCharCode(this.#bytes[this.#at] ?? 0);
   }
-  /** Takes this text (in any case) when it comes next. */
-  take(expected: string): boolean {
-    if (this.#text.slice(this.#at, this.#at + expected.length).toUpperCase() !== expected.toUpperCase()) return false;
-    this.#at += expected.length;
-    return true;
-  }
-  expect(expected: string): void {
-    if (!this.take(expected)) throw new BadSyntax(expected === ' ' ? 'Missing argument' : `Expected "${expected}"`);
-  }
-  space(): void {
-    this.expect(' ');
-  }
-
-  #run(accepts: (c: string) => boolean): string {
-    const start = this.#at;
-    while (this.#at < this.#text.length && accepts(this.#text.charAt(this.#at))) this.#at++;
-    return this.#text.slice(start, this.#at);
-  }
-  #nonEmpty(text: string, what: string): string {
-    if (text === '') throw new BadSyntax(`Expected ${what}`);
+  /** Everything that is left, as latin1. */
+  rest(): string {
+    const text = this.#bytes.toString('latin1', this.#at);
+    this.#at = this.#bytes.length;
     return text;
   }
-
-  atom(what = 'an atom'): string {
-    return this.#nonEmpty(
-      this.#run((c) => !ATOM_SPECIALS.has(c) && !isControl(c) && c < '\x80'),
-      what,
-    );
+  end(): void {
+    if (!this.atEnd) throw bad('Unexpected text after the arguments');
   }
-  tag(): string {
-    return this.#nonEmpty(
-      this.#run((c) => (!ATOM_SPECIALS.has(c) || c === ']') && c !== '+' && !isControl(c) && c < '\x80'),
-      'a tag',
-    );
+  space(): void {
+    if (this.#bytes[this.#at] !== SP) throw bad('Expected a space');
+    this.#at++;
   }
-  /** nz-number or number: at most 2^32-1 (2^63 where `big`). */
-  number(what = 'a number'): number {
-    const digits = this.#nonEmpty(
-      this.#run((c) => c >= '0' && c <= '9'),
-      what,
-    );
-    if (digits.length > 10 || Number(digits) > 0xffff_ffff) throw new BadSyntax('The number is too large');
-    return Number(digits);
+  /** Takes `text` (any case) when it is next. */
+  accept(text: string): boolean {
+    const found = this.#bytes.toString('latin1', this.#at, this.#at + text.length);
+    if (found.toUpperCase() !== text.toUpperCase()) return false;
+    this.#at += text.length;
+    return true;
+  }
+  expect(text: string): void {
+    if (!this.accept(text)) throw bad(`Expected "${text}"`);
   }
 
-  /** quoted or literal, as bytes. No NUL (RFC 3501 section 9), no line end in a quoted string. */
+  #run(set: Uint8Array): string {
+    const start = this.#at;
+    while (this.#at < this.#bytes.length && set[this.#bytes[this.#at] ?? 0] === 1) this.#at++;
+    return this.#bytes.toString('latin1', start, this.#at);
+  }
+  #word(set: Uint8Array, what: string): string {
+    const word = this.#run(set);
+    if (word === '') throw bad(`Expected ${what}`);
+    return word;
+  }
+  tag(max: number): string {
+    const tag = this.#word(TAG, 'a tag');
+    if (tag.length > max) throw bad('The tag is too long');
+    return tag;
+  }
+  atom(): string {
+    return this.#word(ATOM, 'an atom');
+  }
+  /** Letters, digits, dots and hyphens: names of commands, keys and items. In upper case. */
+  keyword(): string {
+    const start = this.#at;
+    while (isKeywordByte(this.#bytes[this.#at])) this.#at++;
+    if (this.#at === start) throw bad('Expected a word');
+    return this.#bytes.toString('latin1', start, this.#at).toUpperCase();
+  }
+
+  /** number: 0 … 2^32-1 (RFC 3501 section 9). */
+  number(): number {
+    const start = this.#at;
+    while (this.#at - start < 11 && isDigit(this.#bytes[this.#at])) this.#at++;
+    const value = Number(this.#bytes.toString('latin1', start, this.#at));
+    if (this.#at === start) throw bad('Expected a number');
+    if (value > 4_294_967_295) throw bad('The number is too big');
+    return value;
+  }
+  nonZero(): number {
+    const value = this.number();
+    if (value === 0) throw bad('Zero is not allowed here');
+    return value;
+  }
+
+  /** string = quoted / literal, as bytes; never NUL. */
   string(): Buffer {
-    if (this.atLiteral) return this.#literal();
-    this.expect('"');
-    let out = '';
-    for (;;) {
-      const c = this.#text.charAt(this.#at++);
-      if (c === '') throw new BadSyntax('Unterminated quoted string');
-      if (c === '"') break;
-      const value = c === '\\' ? this.#text.charAt(this.#at++) : c;
-      if (c === '\\' && value !== '"' && value !== '\\') throw new BadSyntax('Bad escape in a quoted string');
-      if (value === '\0' || value === '\r') throw new BadSyntax('Control character in a string');
-      out += value;
-    }
-    return Buffer.from(out, 'latin1');
-  }
-  #literal(): Buffer {
-    const bytes = this.#literals[this.#piece] ?? Buffer.alloc(0);
-    if (bytes.includes(0)) throw new BadSyntax('NUL in a literal');
-    this.#piece++;
-    this.#at = 0;
-    return bytes;
-  }
-  #atString(): boolean {
-    return this.atLiteral || this.peek() === '"';
+    const first = this.#bytes[this.#at];
+    if (first === QUOTE) return this.#quoted();
+    if (first === BRACE) return this.#literal();
+    throw bad('Expected a string');
   }
   astring(): Buffer {
-    if (this.#atString()) return this.string();
-    return Buffer.from(
-      this.#nonEmpty(
-        this.#run((c) => (!ATOM_SPECIALS.has(c) || c === ']') && !isControl(c) && c < '\x80'),
-        'a string',
-      ),
-      'latin1',
-    );
+    const first = this.#bytes[this.#at];
+    return first === QUOTE || first === BRACE ? this.string() : Buffer.from(this.#word(ASTRING, 'a string'), 'latin1');
   }
-  /** NIL or a string. */
+  /** `NIL` is undefined. */
   nstring(): Buffer | undefined {
-    if (this.#atString()) return this.string();
+    const first = this.#bytes[this.#at];
+    if (first === QUOTE || first === BRACE) return this.string();
     this.expect('NIL');
     return undefined;
   }
-  /** list-mailbox: a string, or an atom with wildcards. */
+  /** list-mailbox: a name or a pattern. */
   listMailbox(): Buffer {
-    if (this.#atString()) return this.string();
-    return Buffer.from(
-      this.#nonEmpty(
-        this.#run((c) => (!ATOM_SPECIALS.has(c) || '%*]'.includes(c)) && !isControl(c) && c < '\x80'),
-        'a mailbox pattern',
-      ),
-      'latin1',
-    );
-  }
-  /** Base64 text (SASL's initial response, `=` for an empty one). */
-  base64(): string {
-    return this.#nonEmpty(
-      this.#run((c) => /[A-Za-z0-9+/=]/.test(c)),
-      'base64',
-    );
+    const first = this.#bytes[this.#at];
+    return first === QUOTE || first === BRACE ? this.string() : Buffer.from(this.#word(LIST, 'a mailbox pattern'), 'latin1');
   }
 
-  sequenceSet(): SequenceSet {
-    const text = this.#run((c) => (c >= '0' && c <= '9') || c === ':' || c === ',' || c === '*');
-    const set = SequenceSet.parse(text);
-    if (!set) throw new BadSyntax('Bad sequence set');
-    return set;
-  }
-
-  /** `(a b c)` of whatever `item` reads; possibly empty. */
-  list<T>(item: () => T): T[] {
-    this.expect('(');
-    const items: T[] = [];
-    if (this.take(')')) return items;
-    for (;;) {
-      items.push(item());
-      if (this.take(')')) return items;
-      this.space();
+  #quoted(): Buffer {
+    const out: number[] = [];
+    for (this.#at++; this.#at < this.#bytes.length; this.#at++) {
+      let byte = this.#bytes[this.#at] ?? 0;
+      if (byte === QUOTE) {
+        this.#at++;
+        return Buffer.from(out);
+      }
+      if (byte === BACKSLASH) {
+        byte = this.#bytes[++this.#at] ?? 0;
+        if (byte !== QUOTE && byte !== BACKSLASH) throw bad('Bad escape in a quoted string');
+      }
+      if (byte === 0 || byte === 0x0a || byte === 0x0d) throw bad('Control character in a quoted string');
+      out.push(byte);
     }
+    throw bad('Quoted string without an end');
   }
 
-  /** A flag: `\Seen` or a keyword. `\Recent` cannot be set. */
-  flag(): string {
-    if (!this.take('\\')) return this.atom('a flag');
-    return `\\${this.atom('a flag')}`;
+  #literal(): Buffer {
+    this.#at++;
+    const length = this.number();
+    this.accept('+');
+    this.expect('}\r\n');
+    const end = this.#at + length;
+    if (end > this.#bytes.length) throw bad('Literal without its bytes');
+    const bytes = this.#bytes.subarray(this.#at, end);
+    if (bytes.includes(0)) throw bad('NUL in a literal');
+    this.#at = end;
+    return bytes;
+  }
+
+  /** `( … )` with single spaces between what `item` reads; may be empty. */
+  list<T>(item: () => T): T[] {
+    const items: T[] = [];
+    this.open();
+    while (this.next !== ')') {
+      items.push(item());
+      this.count();
+      if (this.next !== ')') this.space();
+    }
+    this.close();
+    return items;
+  }
+  open(): void {
+    if (this.#bytes[this.#at] !== OPEN) throw bad('Expected "("');
+    if (++this.#depth > this.limits.nesting) throw bad('Too many parentheses inside each other');
+    this.#at++;
+  }
+  close(): void {
+    if (this.#bytes[this.#at] !== CLOSE) throw bad('Expected ")"');
+    this.#depth--;
+    this.#at++;
+  }
+  /** Counts one more item of this command. */
+  count(): void {
+    if (++this.#items > this.limits.items) throw bad('Too many items');
+  }
+}
+
+const isDigit = (byte: number | undefined): boolean => byte !== undefined && byte >= 0x30 && byte <= 0x39;
+const isKeywordByte = (byte: number | undefined): boolean =>
+  byte !== undefined &&
+  (isDigit(byte) || (byte >= 0x41 && byte <= 0x5a) || (byte >= 0x61 && byte <= 0x7a) || byte === 0x2e || byte === 0x2d);
+
+/** A string of a log-in or a name: UTF-8 without control characters (RELIABILITY row 24). */
+export function plainText(bytes: Buffer): string {
+  for (const byte of bytes) if (byte < 0x20 || byte === 0x7f) throw bad('Control character in a string');
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw bad('A string is not UTF-8');
   }
 }

@@ -2,8 +2,8 @@
 import { parseImapDate } from '../../message/date.ts';
 import { decodeText } from '../../message/charset.ts';
 import { foldCase } from '../../message/search-text.ts';
-import { BadSyntax, type Scanner } from './scanner.ts';
-import type { SequenceSet } from './sequence-set.ts';
+import { bad, type Scanner } from './scanner.ts';
+import { readSequenceSet, type SequenceSet } from './sequence-set.ts';
 
 export type SearchKey =
   | { readonly key: 'all' | 'recent' | 'new' | 'old' }
@@ -18,10 +18,8 @@ export type SearchKey =
   | { readonly key: 'or'; readonly a: SearchKey; readonly b: SearchKey }
   | { readonly key: 'and'; readonly of: readonly SearchKey[] };
 
-/** A charset we do not know: NO [BADCHARSET (…)]. */
-export class BadCharset extends Error {
-  override readonly name = 'BadCharset';
-}
+/** What SEARCH understands: NO [BADCHARSET (…)] to others. */
+export const SEARCH_CHARSETS = ['US-ASCII', 'UTF-8'] as const;
 
 const FLAGS: Readonly<Record<string, string>> = {
   ANSWERED: '\\Answered',
@@ -32,14 +30,14 @@ const FLAGS: Readonly<Record<string, string>> = {
 };
 const MAX_KEYS = 1_000;
 
-export function readSearch(scan: Scanner, maxDepth: number): SearchKey {
-  let charset: string | undefined;
-  if (scan.take('CHARSET ')) {
-    charset = scan.astring().toString('latin1').toUpperCase();
-    if (!['UTF-8', 'US-ASCII'].includes(charset)) throw new BadCharset('Known charsets are US-ASCII and UTF-8');
+/** The tree; undefined for a charset we do not know. Text without CHARSET is taken as UTF-8, which US-ASCII is part of. */
+export function readSearch(scan: Scanner): SearchKey | undefined {
+  if (scan.accept('CHARSET ')) {
+    const charset = scan.astring().toString('latin1').toUpperCase();
+    if (!SEARCH_CHARSETS.some((known) => known === charset)) return undefined;
     scan.space();
   }
-  return new KeyReader(scan, maxDepth).program();
+  return new KeyReader(scan, scan.limits.nesting).program();
 }
 
 class KeyReader {
@@ -62,16 +60,16 @@ class KeyReader {
   }
 
   #key(depth: number): SearchKey {
-    if (depth > this.#maxDepth || ++this.#count > MAX_KEYS) throw new BadSyntax('The search is too complex');
+    if (depth > this.#maxDepth || ++this.#count > MAX_KEYS) throw bad('The search is too complex');
     const scan = this.#scan;
-    const c = scan.peek();
+    const c = scan.next;
     if (c === '(') {
       const of = scan.list(() => this.#key(depth + 1));
-      if (of.length === 0) throw new BadSyntax('An empty list of search keys');
+      if (of.length === 0) throw bad('An empty list of search keys');
       return { key: 'and', of };
     }
-    if ((c >= '0' && c <= '9') || c === '*') return { key: 'seq', set: scan.sequenceSet() };
-    return this.#named(scan.atom('a search key').toUpperCase(), depth);
+    if ((c >= '0' && c <= '9') || c === '*') return { key: 'seq', set: readSequenceSet(scan) };
+    return this.#named(scan.keyword(), depth);
   }
 
   #named(name: string, depth: number): SearchKey {
@@ -87,7 +85,7 @@ class KeyReader {
       case 'KEYWORD':
       case 'UNKEYWORD':
         scan.space();
-        return { key: 'flag', flag: scan.atom('a keyword'), set: name === 'KEYWORD' };
+        return { key: 'flag', flag: scan.atom(), set: name === 'KEYWORD' };
       case 'BEFORE':
       case 'ON':
       case 'SINCE':
@@ -114,7 +112,7 @@ class KeyReader {
         return { key: name.toLowerCase() as 'body' | 'text', text: this.#text() };
       case 'UID':
         scan.space();
-        return { key: 'uid', set: scan.sequenceSet() };
+        return { key: 'uid', set: readSequenceSet(scan) };
       case 'NOT':
         scan.space();
         return { key: 'not', of: this.#key(depth + 1) };
@@ -125,7 +123,7 @@ class KeyReader {
         return { key: 'or', a, b: this.#key(depth + 1) };
       }
       default:
-        throw new BadSyntax('Unknown search key');
+        throw bad('Unknown search key');
     }
   }
 
@@ -135,9 +133,9 @@ class KeyReader {
   }
   #date(): number {
     this.#scan.space();
-    const text = this.#scan.peek() === '"' ? this.#scan.string().toString('latin1') : this.#scan.atom('a date');
+    const text = this.#scan.next === '"' ? this.#scan.string().toString('latin1') : this.#scan.atom();
     const day = parseImapDate(text);
-    if (day === undefined) throw new BadSyntax('Bad date');
+    if (day === undefined) throw bad('Bad date');
     return day;
   }
 }
