@@ -85,7 +85,7 @@ export class ImapTestServer {
         ? {
             startTls: (socket) =>
               new Promise((resolve, reject) => {
-                const secured = new TLSSocket(socket as never, { isServer: true, key: tls.key, cert: tls.cert });
+                const secured = new TLSSocket(socket, { isServer: true, key: tls.key, cert: tls.cert });
                 secured.once('secure', () => resolve(secured));
                 secured.once('error', reject);
                 secured.once('close', () => reject(new Error('closed in the handshake')));

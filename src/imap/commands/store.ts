@@ -73,7 +73,7 @@ export const store = (byUid: boolean): CommandHandler => ({
       change,
     );
     // New keywords are told before a message bears them.
-    await session.announceKeywords();
+    session.announceKeywords();
     await writeStored(session, present, silent, byUid);
     if (rejected.length > 0) return no('Some keywords could not be stored: the mailbox has no room for more', 'LIMIT');
     if (!byUid && present.length < messages.length) return ok('Some of the messages no longer exist', 'EXPUNGEISSUED');
