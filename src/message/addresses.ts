@@ -1,6 +1,7 @@
 // Address lists in header fields (RFC 5322 sections 3.4 and 4.4), read tolerantly: what senders really write always gives some result, in
 // linear time.
-import type { EnvelopeAddress } from './types.ts';
+import { formatMailbox, parseMailbox, type MailboxAddress } from './address-spec.ts';
+import { DEFAULT_MIME_LIMITS, type EnvelopeAddress } from './types.ts';
 
 /** What stands in for a missing half of an address; a null host would mean a group (RFC 3501 section 7.4.2). Dovecot's words. */
 export const MISSING_DOMAIN = 'MISSING_DOMAIN';
@@ -21,6 +22,25 @@ export function plainAddresses(list: readonly EnvelopeAddress[]): string[] {
   return list.flatMap(({ mailbox, host }) => (mailbox !== null && host !== null ? [`${mailbox}@${host}`] : []));
 }
 
+/**
+ * Every mailbox that a field (From, Sender: unfolded, latin1 or text) names, groups opened, for deciding whether somebody may send so. Undefined where
+ * two readers might see different addresses in it: rubbish, a missing domain, an unfinished quote, comment or angle, more than the limits.
+ */
+export function extractAddresses(text: string, limits: AddressLimits = DEFAULT_MIME_LIMITS): MailboxAddress[] | undefined {
+  if (text.length > limits.addressBytes) return undefined;
+  const reader = new ListReader(text, limits.addresses + 1);
+  const list = reader.read();
+  if (reader.doubtful || list.length > limits.addresses) return undefined;
+  const found: MailboxAddress[] = [];
+  for (const { mailbox, host } of list) {
+    if (mailbox === null || host === null) continue;
+    const address = host === MISSING_DOMAIN ? undefined : parseMailbox(formatMailbox(mailbox, host));
+    if (!address) return undefined;
+    found.push(address);
+  }
+  return found;
+}
+
 const SPECIALS = new Set('()<>@,;:"[]\\ \t\r\n');
 
 class ListReader {
@@ -34,6 +54,8 @@ class ListReader {
   #bare: { local: string; host: string } | undefined;
   #angle: { route: string | null; local: string; host: string } | undefined;
   #inGroup = false;
+  /** True when something was passed over that another reader might take for an address. */
+  doubtful = false;
 
   constructor(text: string, max: number) {
     this.#text = text;
@@ -73,6 +95,7 @@ class ListReader {
         return;
       case '@':
         this.#at++;
+        this.doubtful ||= this.#bare !== undefined || this.#angle !== undefined;
         this.#bare = { local: this.#words.join(''), host: this.#readDomain() };
         this.#words = [];
         return;
@@ -83,9 +106,11 @@ class ListReader {
 
   #word(c: string): void {
     if (SPECIALS.has(c)) {
+      this.doubtful ||= !' \t\r\n'.includes(c);
       this.#at++;
       return;
     }
+    this.doubtful ||= this.#bare !== undefined || this.#angle !== undefined;
     const start = this.#at;
     while (this.#at < this.#text.length && !SPECIALS.has(this.#text.charAt(this.#at))) this.#at++;
     this.#words.push(this.#text.slice(start, this.#at));
@@ -107,6 +132,7 @@ class ListReader {
       else if (c === '(') depth++;
       else if (c === ')' && --depth === 0) break;
     }
+    this.doubtful ||= this.#at >= this.#text.length;
     const comment = this.#text.slice(start, this.#at++);
     return comment.replace(/\\([^])/g, '$1').trim();
   }
@@ -119,12 +145,22 @@ class ListReader {
       if (c === '\\') out += this.#text.charAt(++this.#at);
       else out += c;
     }
+    this.doubtful ||= this.#at >= this.#text.length;
     this.#at++;
     return out;
   }
 
+  /** A domain or a literal; blanks and comments may stand around its dots (RFC 5322 section 4.4). */
   #readDomain(): string {
-    this.#skipSpace();
+    let domain = '';
+    for (;;) {
+      this.#skipBlanks();
+      const label = domain === '' || domain.endsWith('.') || this.#text.charAt(this.#at) === '.' ? this.#readLabel() : '';
+      if (label === '') return domain;
+      domain += label;
+    }
+  }
+  #readLabel(): string {
     if (this.#text.charAt(this.#at) === '[') {
       const end = this.#text.indexOf(']', this.#at);
       const start = this.#at;
@@ -138,6 +174,7 @@ class ListReader {
 
   /** What stands between < and >: an optional route (RFC 5322 4.4) and an address. */
   #readAngle(): void {
+    this.doubtful ||= this.#angle !== undefined;
     let route: string | null = null;
     let local = '';
     let host = '';
@@ -162,6 +199,7 @@ class ListReader {
         route = `${route ?? ''}@${host},`;
         this.#at++;
       } else if (SPECIALS.has(c)) {
+        this.doubtful = true;
         if (c === '<') break;
         this.#at++;
       } else {
@@ -170,10 +208,14 @@ class ListReader {
         local += this.#text.slice(start, this.#at);
       }
     }
+    this.doubtful ||= this.#text.charAt(this.#at) !== '>';
     this.#at++;
     this.#angle = { route, local, host };
   }
 
+  #skipBlanks(): void {
+    for (this.#skipSpace(); this.#text.charAt(this.#at) === '('; this.#skipSpace()) this.#comment = this.#readComment();
+  }
   #skipSpace(): void {
     while (' \t\r\n'.includes(this.#text.charAt(this.#at)) && this.#at < this.#text.length) this.#at++;
   }

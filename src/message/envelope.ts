@@ -4,40 +4,60 @@ import { parseContentType, parseDisposition, type ContentType } from './content-
 import { fieldValue, parseFields, type HeaderField } from './headers.ts';
 import type { Disposition, Envelope, EnvelopeAddress, MimeLimits } from './types.ts';
 
-/** The first field of each name; of duplicates the first counts. */
+/**
+ * The fields of one block. Where one comes several times: of Content-… the first counts; of an envelope's texts the last, and address lists are
+ * joined (as Dovecot has it: nobody may hide a second From behind the first).
+ */
 export class Header {
   readonly #block: Buffer;
-  readonly #fields = new Map<string, HeaderField>();
+  readonly #fields = new Map<string, HeaderField[]>();
   readonly #limits: MimeLimits;
 
   constructor(block: Buffer, limits: MimeLimits) {
     this.#block = block;
     this.#limits = limits;
-    for (const field of parseFields(block, limits)) if (!this.#fields.has(field.name)) this.#fields.set(field.name, field);
+    for (const field of parseFields(block, limits)) {
+      const same = this.#fields.get(field.name);
+      if (same) same.push(field);
+      else this.#fields.set(field.name, [field]);
+    }
   }
 
   /** Unfolded, as latin1, at most 64 KB; null when absent. */
   value(name: string): string | null {
-    const field = this.#fields.get(name);
+    return this.#text(this.#fields.get(name)?.[0]);
+  }
+  #last(name: string): string | null {
+    return this.#text(this.#fields.get(name)?.at(-1));
+  }
+  #text(field: HeaderField | undefined): string | null {
     return field ? fieldValue(this.#block, field, this.#limits.addressBytes) : null;
   }
   #addresses(name: string): EnvelopeAddress[] {
-    const value = this.value(name);
-    return value === null ? [] : parseAddressList(value, this.#limits);
+    const found: EnvelopeAddress[] = [];
+    let bytes = 0;
+    for (const field of this.#fields.get(name) ?? []) {
+      const { addresses, addressBytes } = this.#limits;
+      if (found.length >= addresses || bytes >= addressBytes) break;
+      const value = fieldValue(this.#block, field, addressBytes - bytes);
+      bytes += value.length;
+      found.push(...parseAddressList(value, { addresses: addresses - found.length, addressBytes }));
+    }
+    return found;
   }
 
   envelope(): Envelope {
     return {
-      date: this.value('date'),
-      subject: this.value('subject'),
+      date: this.#last('date'),
+      subject: this.#last('subject'),
       from: this.#addresses('from'),
       sender: this.#addresses('sender'),
       replyTo: this.#addresses('reply-to'),
       to: this.#addresses('to'),
       cc: this.#addresses('cc'),
       bcc: this.#addresses('bcc'),
-      inReplyTo: this.value('in-reply-to'),
-      messageId: this.value('message-id'),
+      inReplyTo: this.#last('in-reply-to'),
+      messageId: this.#last('message-id'),
     };
   }
 

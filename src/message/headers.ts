@@ -69,9 +69,9 @@ export function fieldValue(block: Buffer, field: HeaderField, max = 65_536): str
   return unfold(block.toString('latin1', field.valueStart, Math.min(field.end, field.valueStart + max))).trim();
 }
 
-/** Removes line ends. */
+/** Removes line ends; a tab that begins a folded line becomes a space, as Dovecot shows it. */
 export function unfold(text: string): string {
-  return text.includes('\n') || text.includes('\r') ? text.replace(/[\r\n]/g, '') : text;
+  return text.includes('\n') || text.includes('\r') ? text.replace(/\n\t/g, '\n ').replace(/[\r\n]/g, '') : text;
 }
 
 /** Where the header block of a message ends: behind its empty line; undefined when `bytes` holds none yet. */

@@ -21,8 +21,13 @@ const DASH = 0x2d;
 /** RFC 2046 allows 70 bytes; senders have used more. */
 const MAX_BOUNDARY = 256;
 const LINE_PREFIX = MAX_BOUNDARY + 16;
-/** Bytes parsed before other sessions get a turn. */
-const SLICE = 256 * 1024;
+/** Bytes parsed before the clock is looked at, and milliseconds before other sessions get a turn. */
+const SLICE = 16 * 1024;
+const TURN = 8;
+/** Header bytes of a whole message that are looked at, in blocks of `headerBytes`: what is kept of a message stays bounded. */
+const HEADER_BLOCKS = 8;
+
+const EMPTY: Buffer = Buffer.alloc(0);
 
 /** A place in the message: bytes on disk, octets on the wire, line ends passed. */
 interface Place {
@@ -36,7 +41,8 @@ class Entity {
   readonly depth: number;
   /** What the entity is when its header does not say (RFC 2046 5.1.5: message/rfc822 in a digest). */
   readonly defaultType: ContentType;
-  header: Buffer[] = [];
+  /** The header's first bytes as they came, and how many they are. */
+  header: Buffer = EMPTY;
   headerBytes = 0;
   inHeader = true;
   bodyStart: Place;
@@ -54,6 +60,18 @@ class Entity {
     this.type = defaultType;
     this.bodyStart = start;
   }
+
+  /** Keeps `chunk[start, end)` as part of the header; chunks are reused or large, so it is copied. */
+  keep(chunk: Buffer, start: number, end: number): void {
+    const length = this.headerBytes + end - start;
+    if (length > this.header.length) {
+      const grown = Buffer.allocUnsafe(Math.max(512, 2 * length));
+      this.header.copy(grown, 0, 0, this.headerBytes);
+      this.header = grown;
+    }
+    chunk.copy(this.header, this.headerBytes, start, end);
+    this.headerBytes = length;
+  }
 }
 
 const TEXT_PLAIN: ContentType = { type: 'text', subtype: 'plain', params: [['charset', 'us-ascii']] };
@@ -63,6 +81,7 @@ const RFC822: ContentType = { type: 'message', subtype: 'rfc822', params: [] };
 export class StructureParser {
   readonly #limits: MimeLimits;
   readonly #stack: Entity[] = [];
+  #headerBudget: number;
   #parts = 1;
   /** Too many parts: boundaries are not looked at any more. */
   #stopped = false;
@@ -70,7 +89,7 @@ export class StructureParser {
   #wire = 0;
   #lines = 0;
   /** The line that is being read: its first bytes, its length, its last byte. */
-  #prefix: Buffer = Buffer.alloc(0);
+  #prefix: Buffer = EMPTY;
   #length = 0;
   #lastByte = -1;
   /** Bytes (disk, wire) of the last line's end: they belong to a boundary that follows. */
@@ -80,6 +99,7 @@ export class StructureParser {
 
   constructor(limits: MimeLimits = DEFAULT_MIME_LIMITS) {
     this.#limits = limits;
+    this.#headerBudget = HEADER_BLOCKS * limits.headerBytes;
     this.#stack.push(new Entity(this.#place(), 1, DEFAULT_TEXT));
   }
 
@@ -105,10 +125,7 @@ export class StructureParser {
   #linePart(chunk: Buffer, start: number, end: number): void {
     const top = this.#top;
     if (top.inHeader && top.headerBytes < this.#limits.headerBytes) {
-      const part = chunk.subarray(start, Math.min(end, start + this.#limits.headerBytes - top.headerBytes));
-      // Chunks are reused or large: a header keeps its own bytes.
-      top.header.push(Buffer.from(part));
-      top.headerBytes += part.length;
+      top.keep(chunk, start, Math.min(end, start + this.#limits.headerBytes - top.headerBytes));
     }
     if (this.#prefix.length < LINE_PREFIX && (this.#prefix.length > 0 || this.#length === 0)) {
       const part = chunk.subarray(start, Math.min(end, start + LINE_PREFIX - this.#prefix.length));
@@ -138,23 +155,26 @@ export class StructureParser {
     this.#lastByte = -1;
   }
 
+  /**
+   * The open multipart whose boundary begins this line. RFC 2046 section 5.1.1: what follows the boundary on its line does not matter. Of several
+   * the longest counts (as in Dovecot: senders nest `abc` in `abcdef`), of equal ones the innermost.
+   */
   #isDelimiter(contentLength: number): { index: number; final: boolean } | undefined {
     const line = this.#prefix;
-    if (this.#stopped || line[0] !== DASH || line[1] !== DASH || contentLength > LINE_PREFIX) return undefined;
-    const content = line.subarray(0, contentLength);
-    for (let index = this.#stack.length - 1; index >= 0; index--) {
-      const delimiter = this.#stack[index]?.delimiter;
-      if (
-        !delimiter ||
-        content.length < delimiter.length ||
-        content.compare(delimiter, 0, delimiter.length, 0, delimiter.length) !== 0
-      )
-        continue;
-      const rest = content.toString('latin1', delimiter.length);
-      const final = rest.startsWith('--');
-      if (/^[ \t]*$/.test(final ? rest.slice(2) : rest)) return { index, final };
+    if (this.#stopped || line[0] !== DASH || line[1] !== DASH) return undefined;
+    const length = Math.min(contentLength, line.length);
+    let index = -1;
+    let longest = 2;
+    for (let i = this.#stack.length - 1; i >= 0; i--) {
+      const delimiter = this.#stack[i]?.delimiter;
+      if (!delimiter || delimiter.length <= longest || delimiter.length > length || delimiter[2] !== line[2]) continue;
+      if (line.compare(delimiter, 0, delimiter.length, 0, delimiter.length) !== 0) continue;
+      index = i;
+      longest = delimiter.length;
     }
-    return undefined;
+    return index < 0
+      ? undefined
+      : { index, final: length >= longest + 2 && line[longest] === DASH && line[longest + 1] === DASH };
   }
 
   /** Closes everything inside the multipart at `index`: their content ends before the line end that precedes the boundary. */
@@ -196,12 +216,14 @@ export class StructureParser {
   }
 
   #readHeader(entity: Entity): void {
-    const fields = new Header(Buffer.concat(entity.header), this.#limits);
-    entity.header = [];
+    const looked = Math.min(entity.headerBytes, this.#headerBudget);
+    this.#headerBudget -= looked;
+    const fields = new Header(entity.header.subarray(0, looked), this.#limits);
+    entity.header = EMPTY;
     entity.fields = fields;
     const type = fields.contentType();
     if (type) entity.type = type;
-    if (this.#stack[0] === entity) this.#envelope = fields.envelope();
+    if (entity.depth === 1) this.#envelope = fields.envelope();
   }
 
   /** Closes the innermost entity at `end` and hangs it where it belongs. */
@@ -232,7 +254,6 @@ export class StructureParser {
   }
 }
 
-const EMPTY = Buffer.alloc(0);
 const EMPTY_ENVELOPE: Envelope = new Header(EMPTY, DEFAULT_MIME_LIMITS).envelope();
 
 const isMessage = ({ type, subtype }: ContentType): boolean =>
@@ -287,21 +308,19 @@ function emptyPart(at: Place): MimePart {
   };
 }
 
-/** Parses a whole message. Other sessions get a turn every 256 KB. */
+/** Parses a whole message in one pass; other sessions get a turn every few milliseconds. Fails only as `chunks` does. */
 export async function parseStructure(
   chunks: AsyncIterable<Buffer>,
   limits: MimeLimits = DEFAULT_MIME_LIMITS,
 ): Promise<MessageStructure> {
   const parser = new StructureParser(limits);
-  let sinceYield = 0;
+  let turn = performance.now();
   for await (const chunk of chunks) {
     for (let at = 0; at < chunk.length; at += SLICE) {
-      const slice = chunk.subarray(at, at + SLICE);
-      parser.push(slice);
-      if ((sinceYield += slice.length) >= SLICE) {
-        sinceYield = 0;
-        await yieldToLoop();
-      }
+      parser.push(chunk.subarray(at, at + SLICE));
+      if (performance.now() - turn < TURN) continue;
+      await yieldToLoop();
+      turn = performance.now();
     }
   }
   return parser.end();

@@ -25,10 +25,15 @@ export function formatEnvelope(e: Envelope): string {
 
 const params = (list: Parameters): string =>
   list.length === 0 ? 'NIL' : `(${list.map(([name, value]) => `${quoted(name)} ${quoted(value)}`).join(' ')})`;
+/** A text part that names no charset is in US-ASCII (RFC 2045 section 5.2): said aloud, as Dovecot does. */
+const withCharset = (part: MimePart): Parameters =>
+  part.type !== 'text' || part.params.some(([name]) => /^charset\*?$/i.test(name))
+    ? part.params
+    : [...part.params, ['charset', 'us-ascii']];
 const disposition = (d: Disposition | null): string => (d === null ? 'NIL' : `(${quoted(d.type)} ${params(d.params)})`);
 function language(tags: readonly string[] | null): string {
   if (tags === null || tags.length === 0) return 'NIL';
-  return tags.length === 1 ? quoted(tags[0] ?? '') : `(${tags.map(quoted).join(' ')})`;
+  return `(${tags.map(quoted).join(' ')})`;
 }
 
 /** BODYSTRUCTURE when `extended`, else BODY. */
@@ -40,7 +45,7 @@ export function formatBodyStructure(part: MimePart, extended: boolean): string {
   const fields = [
     quoted(opaque ? 'application' : part.type),
     quoted(opaque ? 'octet-stream' : part.subtype),
-    params(part.params),
+    params(withCharset(part)),
     nstring(part.id),
     nstring(part.description),
     quoted(part.encoding.toLowerCase()),
