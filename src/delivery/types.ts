@@ -68,5 +68,7 @@ export type AcceptMessage = (message: ReceivedMessage) => Promise<void>;
 
 /** The queue for outside (filled by the outbound queue; until then it throws MailError temporary `NO_QUEUE`). */
 export interface OutboundQueue {
+  /** False while mail to outside cannot be taken: recipients there are told 451 4.3.0 before the message comes. */
+  readonly available: boolean;
   enqueue(message: ReceivedMessage, recipients: readonly (DsnRecipient & { readonly address: string })[]): Promise<void>;
 }

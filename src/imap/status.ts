@@ -16,6 +16,8 @@ const TABLE: Readonly<Record<ErrorKind, { readonly status: 'NO' | 'BAD'; readonl
   'too-many': { status: 'NO', code: 'LIMIT' },
   'no-such-user': { status: 'NO', code: 'NONEXISTENT' },
   'not-permitted': { status: 'NO', code: 'NOPERM' },
+  'not-owner': { status: 'NO', code: 'NOPERM' },
+  'mail-loop': { status: 'NO', code: 'CANNOT' },
   'bad-syntax': { status: 'BAD' },
   'no-such-mailbox': { status: 'NO', code: 'NONEXISTENT' },
   'already-exists': { status: 'NO', code: 'ALREADYEXISTS' },

@@ -10,6 +10,8 @@ export type ErrorKind =
   | 'too-many' // a count over its limit: 452 4.5.3, NO [LIMIT]
   | 'no-such-user' // 550 5.1.1
   | 'not-permitted' // 550 5.7.1, NO [NOPERM]
+  | 'not-owner' // a sender that is not the user's: 553 5.7.1
+  | 'mail-loop' // our own Delivered-To: 554 5.4.6
   | 'bad-syntax' // 501 5.5.4, BAD
   | 'no-such-mailbox' // NO [NONEXISTENT] / [TRYCREATE]
   | 'already-exists' // NO [ALREADYEXISTS]

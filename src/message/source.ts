@@ -32,3 +32,19 @@ export function prefixedSource(prefix: Buffer, source: MessageSource): MessageSo
     dispose: async () => undefined,
   };
 }
+
+/** `source` with its first `length` bytes replaced by `head` (an edited header, say). Disposing it disposes `source`. */
+export function replaceHead(source: MessageSource, length: number, head: Buffer): MessageSource {
+  return {
+    size: source.size - length + head.length,
+    async *chunks() {
+      yield head;
+      let skip = length;
+      for await (const chunk of source.chunks()) {
+        if (skip < chunk.length) yield skip === 0 ? chunk : chunk.subarray(skip);
+        skip = Math.max(0, skip - chunk.length);
+      }
+    },
+    dispose: () => source.dispose(),
+  };
+}

@@ -1,0 +1,47 @@
+// Replies: every one with an enhanced status code (RFC 3463, RFC 5248), and every kind of error in one table.
+import type { ErrorKind, MailError } from '../lib/errors.ts';
+
+export interface Reply {
+  readonly code: number;
+  /** `5.1.1`; empty where RFC 2034 wants none (greeting, HELO, EHLO, 3xx). */
+  readonly enhanced: string;
+  readonly text: string | readonly string[];
+}
+
+export const reply = (code: number, enhanced: string, text: string | readonly string[]): Reply => ({ code, enhanced, text });
+
+const TABLE: Readonly<Record<ErrorKind, readonly [code: number, enhanced: string]>> = {
+  temporary: [451, '4.3.0'],
+  'disk-full': [452, '4.3.1'],
+  'over-quota': [452, '4.2.2'],
+  'too-large': [552, '5.3.4'],
+  'too-many': [452, '4.5.3'],
+  'no-such-user': [550, '5.1.1'],
+  'not-permitted': [550, '5.7.1'],
+  'not-owner': [553, '5.7.1'],
+  'bad-syntax': [501, '5.5.4'],
+  'no-such-mailbox': [550, '5.1.1'],
+  'already-exists': [451, '4.3.0'],
+  cannot: [550, '5.1.1'],
+  'in-use': [451, '4.3.0'],
+  corrupt: [451, '4.3.0'],
+  'auth-failed': [535, '5.7.8'],
+  'auth-unavailable': [454, '4.7.0'],
+  config: [451, '4.3.5'],
+};
+
+/** What the client is told. */
+export function replyFor(error: MailError): Reply {
+  const [code, enhanced] = TABLE[error.kind];
+  return reply(code, enhanced, error.clientText);
+}
+
+/** The bytes of a reply. Control characters in its text become spaces: nothing that a peer sent can begin a line of ours. */
+export function formatReply({ code, enhanced, text }: Reply): string {
+  const lines = typeof text === 'string' ? [text] : text;
+  const prefix = enhanced === '' ? '' : `${enhanced} `;
+  // Nothing outside printable ASCII, but UTF-8 where a client asked with SMTPUTF8.
+  return lines
+    .map((line, i) => `${code}${i < lines.length - 1 ? '-' : ' '}${prefix}${line.replace(/[\x00-\x1f\x7f]/g, ' ')}\r\n`)
+    .join('');
+}
