@@ -187,7 +187,7 @@ class GuardedConnection extends SMTPConnection implements SmtpWire {
         deadline = Date.now() + whole;
       }
       if (await parser.more(deadline)) continue;
-      return { kind: parser.finished || this.ended ? 'end' : 'timeout' };
+      return parser.finished || this.ended ? { kind: 'end' } : { kind: 'timeout' };
     }
   }
 

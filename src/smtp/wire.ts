@@ -12,7 +12,9 @@ export type WireLine =
       readonly bytes: Buffer;
       /** Ended by a bare LF, or holding a bare CR. */ readonly irregular: boolean;
     }
-  | { readonly kind: 'too-long' | 'timeout' | 'end' };
+  | { readonly kind: 'too-long' }
+  | { readonly kind: 'timeout' }
+  | { readonly kind: 'end' };
 
 export interface SmtpWire {
   readonly remoteAddress: string;
