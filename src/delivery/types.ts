@@ -13,8 +13,8 @@ export type Route =
   | { readonly kind: 'refused'; readonly code: string; readonly reason: string };
 
 export type Target =
-  /** `address` is the canonical account; `extension` what stood behind recipient_delimiter. */
-  | { readonly kind: 'mailbox'; readonly address: string; readonly extension: string }
+  /** `address` is the account (the key of virtual_mailbox_maps); `recipient` the final address after aliases, its extension included: Delivered-To. */
+  | { readonly kind: 'mailbox'; readonly address: string; readonly recipient: string }
   | { readonly kind: 'remote'; readonly address: string };
 
 export interface Router {
@@ -54,6 +54,8 @@ export interface ReceivedMessage {
   readonly envelope: MailEnvelope;
   /** CRLF, our Received header already at its head; without Return-Path, Delivered-To, X-Original-To. */
   readonly source: MessageSource;
+  /** The bytes as the client sent them: the same when it sends the message again. */
+  readonly original: MessageSource;
   /** Delivered-To addresses found in the message as it came (loop check). */
   readonly deliveredTo: readonly string[];
   /** Log-in of the sender, when there was one. */

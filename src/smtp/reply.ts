@@ -19,6 +19,7 @@ const TABLE: Readonly<Record<ErrorKind, readonly [code: number, enhanced: string
   'no-such-user': [550, '5.1.1'],
   'not-permitted': [550, '5.7.1'],
   'not-owner': [553, '5.7.1'],
+  'mail-loop': [554, '5.4.6'],
   'bad-syntax': [501, '5.5.4'],
   'no-such-mailbox': [550, '5.1.1'],
   'already-exists': [451, '4.3.0'],

@@ -501,6 +501,7 @@ export class SmtpSession {
           ...(params.envid === undefined ? {} : { envid: params.envid }),
         },
         source: prefixedSource(received, body),
+        original: source,
         deliveredTo,
         ...(this.#account ? { account: this.#account.address } : {}),
       };

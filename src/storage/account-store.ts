@@ -381,6 +381,7 @@ export class MaildirAccount implements AccountStore {
         throw error;
       }
       return {
+        temporaryPath: file.path,
         commit: () => this.#commitDelivery(folder, file),
         abort: () => unlink(file.path).catch(() => undefined),
       };

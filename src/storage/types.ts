@@ -121,6 +121,8 @@ export interface AccountStore {
 }
 
 export interface PreparedDelivery {
+  /** Where the message waits: while the file is there it is not delivered, once it is gone it is (rename is atomic). */
+  readonly temporaryPath: string;
   commit(): Promise<DeliveredMessage>;
   /** Leaves nothing behind. Never throws. */
   abort(): Promise<void>;
