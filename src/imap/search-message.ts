@@ -1,7 +1,8 @@
 // Whether a message matches a search, looking at what is cheap first: flags and numbers, then the file's facts, then its header, then
 // its text.
 import { parseRfc5322Date } from '../message/date.ts';
-import { bodyContains, foldCase, headerTexts } from '../message/search-text.ts';
+import { bodyContains, headerTexts } from '../message/search-text.ts';
+import { foldCase } from '../message/text-finder.ts';
 import { decodeWords } from '../message/encoded-words.ts';
 import { headerLength } from '../message/headers.ts';
 import type { Mailbox, MessageContent, MessageFacts, MessageRow } from '../storage/types.ts';

@@ -1,20 +1,22 @@
 // Looking for words in a message as a reader would see it: transfer encodings and charsets undone, without regard to case (RFC 3501 section
-// 6.4.4: BODY, TEXT and header keys). Memory is bounded: a text part is looked at up to a limit, attachments are not.
+// 6.4.4: BODY, TEXT and header keys). It streams: memory does not grow with the message, and other sessions get their turns.
 import { yieldToLoop } from '../lib/async.ts';
-import { decodeText } from './charset.ts';
+import { textStream } from './charset.ts';
 import { decodeWords, parameterValue } from './encoded-words.ts';
 import { fieldValue, parseFields } from './headers.ts';
+import { foldCase, TextFinder } from './text-finder.ts';
 import { transferDecoder } from './transfer-encoding.ts';
 import { DEFAULT_MIME_LIMITS, type MessageStructure, type MimePart } from './types.ts';
 
-/** Encoded bytes of one text part that are searched. */
-const MAX_TEXT = 8 * 1024 * 1024;
+/** Encoded bytes of one text part, and bytes of an embedded message's header, that are searched. */
+const MAX_TEXT = 32 * 1024 * 1024;
+const MAX_HEADER = 64 * 1024;
+/** Bytes decoded and folded at once, and milliseconds before other sessions get a turn. */
+const STEP = 8 * 1024;
+const TURN = 8;
 
 /** What gives a range of the message's bytes. */
 export type ReadRange = (start: number, end: number) => AsyncIterable<Buffer>;
-
-/** Folds case, and Unicode's many ways to write one letter, for comparing. */
-export const foldCase = (text: string): string => text.normalize('NFKC').toLowerCase();
 
 /** Values of the fields with this name (lower case), decoded and folded. */
 export function headerTexts(block: Buffer, name: string): string[] {
@@ -23,24 +25,53 @@ export function headerTexts(block: Buffer, name: string): string[] {
     .map((field) => foldCase(decodeWords(fieldValue(block, field))));
 }
 
-/** Whether any text part of the message (or any header of an embedded one) holds `needle` (folded). */
+/** Whether any text part of the message, or the header of an embedded one, holds `needle` (folded by `foldCase`). */
 export async function bodyContains(structure: MessageStructure, read: ReadRange, needle: string): Promise<boolean> {
-  for (const part of textParts(structure.root)) if (await partContains(part, read, needle)) return true;
+  if (needle === '') return true;
+  const turns = new Turns();
+  for (const part of allParts(structure.root)) {
+    if (part.type === 'text' && (await partContains(part, read, needle, turns))) return true;
+    if (part.message && (await headerContains(part.message.root, read, needle, turns))) return true;
+  }
   return false;
 }
 
-function* textParts(part: MimePart): Generator<MimePart> {
-  if (part.type === 'text') yield part;
-  for (const child of part.children) yield* textParts(child);
-  if (part.message) yield* textParts(part.message.root);
+class Turns {
+  #since = performance.now();
+
+  async take(): Promise<void> {
+    if (performance.now() - this.#since < TURN) return;
+    await yieldToLoop();
+    this.#since = performance.now();
+  }
 }
 
-async function partContains(part: MimePart, read: ReadRange, needle: string): Promise<boolean> {
+function* allParts(part: MimePart): Generator<MimePart> {
+  yield part;
+  for (const child of part.children) yield* allParts(child);
+  if (part.message) yield* allParts(part.message.root);
+}
+
+async function partContains(part: MimePart, read: ReadRange, needle: string, turns: Turns): Promise<boolean> {
   const decoder = transferDecoder(part.encoding);
-  const pieces: Buffer[] = [];
+  const text = textStream(parameterValue(part.params, 'charset'));
+  const finder = new TextFinder(needle);
   for await (const chunk of read(part.bodyStart, Math.min(part.bodyEnd, part.bodyStart + MAX_TEXT)))
-    pieces.push(decoder.push(chunk));
-  pieces.push(decoder.end());
-  await yieldToLoop();
-  return foldCase(decodeText(Buffer.concat(pieces), parameterValue(part.params, 'charset'))).includes(needle);
+    for (let at = 0; at < chunk.length; at += STEP) {
+      if (finder.push(text.push(decoder.push(chunk.subarray(at, at + STEP))))) return true;
+      await turns.take();
+    }
+  return finder.push(text.push(decoder.end()) + text.end()) || finder.end();
+}
+
+async function headerContains(root: MimePart, read: ReadRange, needle: string, turns: Turns): Promise<boolean> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of read(root.headerStart, Math.min(root.bodyStart, root.headerStart + MAX_HEADER))) chunks.push(chunk);
+  const block = Buffer.concat(chunks);
+  for (const field of parseFields(block, DEFAULT_MIME_LIMITS)) {
+    const line = `${block.toString('latin1', field.start, field.valueStart)} ${decodeWords(fieldValue(block, field))}`;
+    if (foldCase(line).includes(needle)) return true;
+    await turns.take();
+  }
+  return false;
 }

@@ -1,7 +1,7 @@
 // SEARCH's keys (RFC 3501 section 6.4.4) as a tree.
 import { parseImapDate } from '../../message/date.ts';
 import { decodeText } from '../../message/charset.ts';
-import { foldCase } from '../../message/search-text.ts';
+import { foldCase } from '../../message/text-finder.ts';
 import { bad, type Scanner } from './scanner.ts';
 import { readSequenceSet, type SequenceSet } from './sequence-set.ts';
 
