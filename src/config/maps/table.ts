@@ -46,7 +46,7 @@ export function openTable(spec: string, deps: TableDeps): OpenTable {
         whole: false,
         compiled: read.type !== 'texthash',
         key: lower,
-        parse: async (bytes) => contentsOf(await parseTable(bytes, fold)),
+        parse: async (bytes) => contentsOf(await parseTable(bytes, { fold })),
       });
   }
 }

@@ -59,19 +59,28 @@ export async function logicalLines(bytes: Buffer, warn: (warning: TableWarning) 
   return found;
 }
 
-/** Reads a table in postmap(1)'s format. `fold` turns keys to lower case. */
-export async function parseTable(bytes: Buffer, fold = true): Promise<ParsedTable> {
-  return collect(bytes, fold, splitEntry);
+export interface ParseTableOptions {
+  /** Turn keys to lower case (default yes). */
+  readonly fold?: boolean;
+  /** A key that was there before: left out with a warning (the default), left out, or put in its place. */
+  readonly duplicates?: Duplicates;
+}
+export type Duplicates = 'warn' | 'ignore' | 'replace';
+
+/** Reads a table in postmap(1)'s format. */
+export async function parseTable(bytes: Buffer, options: ParseTableOptions = {}): Promise<ParsedTable> {
+  return collect(bytes, options, splitEntry);
 }
 
 /** Reads a table in aliases(5)'s format: keys are local parts without their quotes. */
 export async function parseAliases(bytes: Buffer): Promise<ParsedTable> {
-  return collect(bytes, true, splitAlias);
+  return collect(bytes, {}, splitAlias);
 }
 
 type Split = { readonly key: string; readonly value: string; readonly warning?: string } | { readonly wrong: string };
 
-async function collect(bytes: Buffer, fold: boolean, split: (line: string) => Split): Promise<ParsedTable> {
+async function collect(bytes: Buffer, options: ParseTableOptions, split: (line: string) => Split): Promise<ParsedTable> {
+  const { fold = true, duplicates = 'warn' } = options;
   const entries = new Map<string, TableEntry>();
   const warnings: TableWarning[] = [];
   const lines = await logicalLines(bytes, (warning) => warnings.push(warning));
@@ -84,8 +93,8 @@ async function collect(bytes: Buffer, fold: boolean, split: (line: string) => Sp
     }
     const key = fold ? result.key.toLowerCase() : result.key;
     if (result.warning) warnings.push({ line, text: result.warning, ignored: false });
-    if (entries.has(key)) warnings.push({ line, text: `duplicate entry: "${key}"`, ignored: true });
-    else entries.set(key, { key, value: result.value, text, line });
+    if (!entries.has(key) || duplicates === 'replace') entries.set(key, { key, value: result.value, text, line });
+    else if (duplicates === 'warn') warnings.push({ line, text: `duplicate entry: "${key}"`, ignored: true });
   }
   return { entries, warnings };
 }
