@@ -25,7 +25,7 @@ export function readHostname(value: unknown): string {
 /** One of a closed list of words, in any case. */
 export function readWord<const T extends string>(words: readonly T[]): (value: unknown) => T {
   return (value) => {
-    const text = typeof value === 'boolean' ? (value ? 'yes' : 'no') : readText(value);
+    const text = typeof value === 'boolean' ? (value ? 'yes' : 'no') : value === undefined ? '' : readText(value);
     const found = words.find((word) => word.toLowerCase() === text.toLowerCase());
     if (found !== undefined) return found;
     const guess = nearest(text, words);
