@@ -84,7 +84,7 @@ class SettingsReader {
 
   constructor(text: string, fileName: string) {
     this.#fileName = fileName;
-    this.#document = parseDocument(text, { lineCounter: this.#lines, prettyErrors: false });
+    this.#document = parseDocument(text, { lineCounter: this.#lines, prettyErrors: false, logLevel: 'error' });
     this.#schema = settingsSchema(dirname(resolve(fileName)));
   }
 

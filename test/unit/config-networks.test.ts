@@ -35,5 +35,5 @@ test('networks that are none are refused', () => {
     'fe80::1%eth0',
     '::ffff:1.2.3.4/100',
   ])
-    assert.throws(() => networkMatcher([pattern]), undefined, pattern);
+    assert.throws(() => networkMatcher([pattern]), { name: 'Error' }, pattern);
 });
