@@ -208,7 +208,7 @@ class ListReader {
         local += this.#text.slice(start, this.#at);
       }
     }
-    this.doubtful ||= this.#text.charAt(this.#at) !== '>';
+    this.doubtful ||= this.#text.charAt(this.#at) !== '>' || local === '' || host === '';
     this.#at++;
     this.#angle = { route, local, host };
   }

@@ -141,7 +141,7 @@ export class StructureParser {
   #line(ended: boolean): void {
     const crlf = ended && this.#length >= 2 && this.#lastByte === CR;
     const contentLength = this.#length - (ended ? (crlf ? 2 : 1) : 0);
-    const closed = this.#isDelimiter(contentLength);
+    const closed = this.#opensTooMany(this.#isDelimiter(contentLength));
     if (closed) this.#boundary(closed.index, closed.final);
     this.#disk += this.#length;
     this.#wire += this.#length + (ended && !crlf ? 1 : 0);
@@ -177,14 +177,21 @@ export class StructureParser {
       : { index, final: length >= longest + 2 && line[longest] === DASH && line[longest + 1] === DASH };
   }
 
-  /** Closes everything inside the multipart at `index`: their content ends before the line end that precedes the boundary. */
+  /** A boundary that would open one part too many is none: the rest of the message belongs to the last part. */
+  #opensTooMany(found: { index: number; final: boolean } | undefined): { index: number; final: boolean } | undefined {
+    if (!found || found.final || this.#parts < this.#limits.parts) return found;
+    this.#stopped = true;
+    return undefined;
+  }
+
+  /**
+   * Closes everything inside the multipart at `index`: their content ends before the line end that precedes the boundary, unless that is the end of
+   * a header line.
+   */
   #boundary(index: number, final: boolean): void {
-    const end = {
-      disk: this.#disk - this.#lastEnd.disk,
-      wire: this.#wire - this.#lastEnd.wire,
-      lines: this.#lines - this.#lastEnd.lines,
-    };
-    while (this.#stack.length > index + 1) this.#close(end);
+    const { disk, wire, lines } = this.#top.inHeader ? { disk: 0, wire: 0, lines: 0 } : this.#lastEnd;
+    let end: Place = { disk: this.#disk - disk, wire: this.#wire - wire, lines: this.#lines - lines };
+    while (this.#stack.length > index + 1) end = this.#close(end);
     if (final) this.#top.delimiter = undefined;
   }
 
@@ -192,10 +199,6 @@ export class StructureParser {
     if (final) return;
     const parent = this.#stack[index];
     if (!parent) return;
-    if (this.#parts >= this.#limits.parts) {
-      this.#stopped = true;
-      return;
-    }
     this.#parts++;
     const digest = parent.type.subtype === 'digest';
     this.#stack.push(new Entity(this.#place(), parent.depth + 1, digest ? RFC822 : DEFAULT_TEXT));
@@ -226,22 +229,24 @@ export class StructureParser {
     if (entity.depth === 1) this.#envelope = fields.envelope();
   }
 
-  /** Closes the innermost entity at `end` and hangs it where it belongs. */
-  #close(end: Place): void {
+  /** Closes the innermost entity at `end`, or where its body begins when that is later, and hangs it where it belongs. Gives where it closed. */
+  #close(at: Place): Place {
     const entity = this.#stack.pop();
-    if (!entity) return;
+    if (!entity) return at;
     if (entity.inHeader) {
       // The boundary (or the end) came before an empty line: all of it is header.
       entity.inHeader = false;
       entity.bodyStart = this.#place();
       this.#readHeader(entity);
     }
-    const part = makePart(entity, end.disk < entity.bodyStart.disk ? entity.bodyStart : end);
+    const end = at.disk < entity.bodyStart.disk ? entity.bodyStart : at;
+    const part = makePart(entity, end);
     const parent = this.#stack.at(-1);
     if (!parent) this.#root = part;
     else if (isMessage(parent.type) && !parent.delimiter && parent.type.type === 'message')
       parent.message = { envelope: entity.fields?.envelope() ?? EMPTY_ENVELOPE, root: part };
     else parent.children.push(part);
+    return end;
   }
 
   /** The message has ended. */

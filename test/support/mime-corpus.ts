@@ -121,6 +121,10 @@ const STRUCTURES: readonly (readonly [name: string, text: string])[] = [
     ),
   ],
   ['message/rfc822 without a body', multipart('b', '--b', 'Content-Type: message/rfc822', '', 'Subject: inner', '--b--')],
+  [
+    'message/rfc822, header and empty line',
+    multipart('b', '--b', 'Content-Type: message/rfc822', '', 'Subject: inner', '', '--b--'),
+  ],
   ['message/rfc822, empty', multipart('b', '--b', 'Content-Type: message/rfc822', '', '--b--')],
   ['message/rfc822 as the whole', typed('Content-Type: message/rfc822') + 'Subject: late\n\nx\n'],
   [
