@@ -1,4 +1,5 @@
 // A header block (RFC 5322 section 2.2) as bytes: its fields, and the few changes that a submission server may make to it.
+import { MailError } from '../lib/errors.ts';
 
 const CR = 0x0d;
 const LF = 0x0a;
@@ -84,8 +85,12 @@ export function headerLength(bytes: Buffer): number | undefined {
   }
 }
 
-/** The block without the fields of these names (lower case), and with `added` (whole lines, CRLF) at its head. */
+/**
+ * The block without the fields of these names (lower case), and with `added` (`Name: value`, one line each, without its line end) at its head.
+ * @throws MailError bad-syntax (HEADER_INJECTION) when an added line would be more than one
+ */
 export function editHeader(block: Buffer, remove: readonly string[], added: readonly string[], limits: HeaderLimits): Buffer {
+  if (added.some((line) => /[\r\n\0]/.test(line))) throw new MailError('bad-syntax', 'HEADER_INJECTION', 'Invalid header field');
   const parts: Buffer[] = added.map((line) => Buffer.from(`${line}\r\n`, 'utf8'));
   let kept = 0;
   for (const field of parseFields(block, limits)) {

@@ -2,7 +2,7 @@
 import type { Router } from '../delivery/types.ts';
 import type { Clock } from '../lib/clock.ts';
 import { MailError } from '../lib/errors.ts';
-import { MISSING_DOMAIN, parseAddressList, plainAddresses } from '../message/addresses.ts';
+import { extractAddresses } from '../message/addresses.ts';
 import { formatRfc5322 } from '../message/date.ts';
 import { editHeader, fieldValue, parseFields } from '../message/headers.ts';
 import type { SmtpLimits } from './limits.ts';
@@ -21,19 +21,19 @@ export async function prepareSubmission(header: Buffer, account: string, parts: 
   if (from.length !== 1)
     throw notPermitted(from.length === 0 ? 'The From field is missing' : 'There is more than one From field');
   for (const field of fields.filter((f) => f.name === 'from' || f.name === 'sender')) {
-    const addresses = plainAddresses(parseAddressList(fieldValue(header, field), { addressBytes: 65_536, addresses: 100 }));
+    const addresses = extractAddresses(fieldValue(header, field, parts.limits.headerBytes));
+    const label = field.name === 'from' ? 'From' : 'Sender';
+    if (!addresses) throw notPermitted(`The ${label} field can be read in more than one way`);
     if (addresses.length === 0 && field.name === 'from') throw notPermitted('The From field holds no address');
-    for (const address of addresses) {
-      const allowed = !address.endsWith(`@${MISSING_DOMAIN}`) && (await parts.router.maySendAs(account, address));
-      if (!allowed) throw notPermitted(`The ${field.name === 'from' ? 'From' : 'Sender'} field is not owned by user ${account}`);
-    }
+    for (const { address } of addresses)
+      if (!(await parts.router.maySendAs(account, address)))
+        throw notPermitted(`The ${label} field is not owned by user ${account}`);
   }
   const has = (name: string): boolean => fields.some((field) => field.name === name);
   const added: string[] = [];
   if (!has('date')) added.push(`Date: ${formatRfc5322(parts.clock.now())}`);
   if (!has('message-id')) added.push(`Message-ID: <${formatId(parts.clock.now())}.${id}@${parts.hostname}>`);
-  if (added.length === 0 && !has('bcc')) return header;
-  return editHeader(header, ['bcc'], added, parts.limits);
+  return editHeader(header, ['bcc', 'resent-bcc'], added, parts.limits);
 }
 
 const notPermitted = (text: string): MailError => new MailError('not-owner', 'FOREIGN_FROM', text);

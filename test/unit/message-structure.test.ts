@@ -150,12 +150,12 @@ test('limits that are given are kept', async () => {
 });
 
 /** The longest that the loop did not turn while `work` ran, in milliseconds. */
-async function longestStall(work: () => Promise<unknown>): Promise<number> {
+async function longestStall<T>(work: () => Promise<T>): Promise<{ stall: number; result: T }> {
   const delay = monitorEventLoopDelay({ resolution: 5 });
   delay.enable();
-  await work();
+  const result = await work();
   delay.disable();
-  return delay.max / 1e6;
+  return { stall: delay.max / 1e6, result };
 }
 
 test('row 9: 1,000,000 headers, a 240 KB address header, a line of 5 MB: parsed within the limits, the loop goes on', async () => {
@@ -178,13 +178,12 @@ test('row 9: 1,000,000 headers, a 240 KB address header, a line of 5 MB: parsed 
     ['empty lines', Buffer.alloc(3_000_000, '\n')],
   ];
   for (const [name, message] of cases) {
-    let structure: MessageStructure | undefined;
-    const stall = await longestStall(async () => (structure = await parse(message, message.length)));
+    const { stall, result } = await longestStall(() => parse(message, message.length));
     assert.ok(stall < 500, `${name}: ${stall} ms`);
-    assert.equal(structure?.size, message.length);
-    if (name === 'headers') assert.equal(structure?.envelope.subject, null);
-    if (name === 'addresses') assert.equal(structure?.envelope.from.length, DEFAULT_MIME_LIMITS.addresses);
-    parseImapValues(formatEnvelope((structure as MessageStructure).envelope));
+    assert.equal(result.size, message.length);
+    if (name === 'headers') assert.equal(result.envelope.subject, null);
+    if (name === 'addresses') assert.equal(result.envelope.from.length, DEFAULT_MIME_LIMITS.addresses);
+    parseImapValues(formatEnvelope(result.envelope));
   }
 });
 
