@@ -28,7 +28,9 @@ export function toPath(wire: string, { separator, prefix }: Namespace): MailboxP
   if (wire.toUpperCase() === 'INBOX') return ['INBOX'];
   if (wire === '') throw cannot('The mailbox name is empty');
   if (prefix !== '' && !hasPrefix(wire, prefix)) throw cannot(`Mailbox names begin with ${prefix}`);
-  return wire.slice(prefix.length).split(separator).map(decodeLevel);
+  const levels = wire.slice(prefix.length).split(separator).map(decodeLevel);
+  // `inbox.x` lies below INBOX, which has one spelling on disk.
+  return levels.length > 1 && levels[0]?.toUpperCase() === 'INBOX' ? ['INBOX', ...levels.slice(1)] : levels;
 }
 
 /** A prefix that begins with INBOX is found in any case. */

@@ -169,7 +169,12 @@ export class ImapSession {
 
   // ---- reading
 
-  /** One more line within a command (SASL responses, DONE): an interruption may end it. */
+  /** The line behind the message of APPEND: the command runs on whatever happens outside. */
+  async lastLine(): Promise<Buffer> {
+    const cancel = this.deadline(this.limits.commandTimeout);
+    return this.transport.reader.line(this.limits.line).finally(cancel);
+  }
+  /** A line that the session waits for (a command, SASL responses, DONE): an interruption may end it. */
   async line(limit: number, ms: number): Promise<Buffer> {
     const cancel = this.deadline(ms);
     this.#waiting = true;
@@ -237,8 +242,9 @@ export class ImapSession {
       const handler = this.#parts.commandNamed(name === 'UID' ? `UID ${uidCommand(args)}` : name);
       const literal = read.kind === 'message' ? read.literal : undefined;
       if (!handler || !handler.states.includes(this.state)) {
-        if (literal?.nonSync) return this.#refuse(tag, { text: 'Command not possible here', fatal: true });
-        return this.#bad(tag, handler ? this.#wrongState(handler) : 'Unknown command');
+        this.#bad(tag, handler ? this.#wrongState(handler) : 'Unknown command');
+        if (literal?.nonSync) this.finish('Literal without a command');
+        return;
       }
       await this.#answer(tag, handler, () => handler.run(this, { tag, args, literal }));
     } catch (error) {
@@ -276,7 +282,7 @@ export class ImapSession {
     return handler.states.includes('selected') ? 'No mailbox is selected' : 'Already logged in';
   }
   #refuse(tag: string, { text, fatal }: { text: string; fatal: boolean }): void {
-    this.#bad(tag, text, 'TOOBIG');
+    this.#bad(tag, text);
     if (fatal) this.finish(text);
   }
   #bad(tag: string, text: string, code?: string): void {

@@ -1,6 +1,6 @@
 // Conversations with an IMAP server as scripts. One line a step; a number in front of `C`, `S` tells connections apart:
 //   C: a1 SELECT INBOX          the client sends this line (CRLF is added)
-//   C| …                        the client sends this without a line end; \r \n \0 \xHH and \\ are escapes
+//   C| …                        the client sends this without a line end; \r \n \0 \xHH and \\ are escapes (as in S: lines)
 //   S: * 3 EXISTS               the server's next line is exactly this
 //   S~ ^a1 OK \[READ-WRITE\]    the server's next line matches this regular expression
 //   S* ^a1 OK                   lines are passed over up to one that matches; S! before it names what must not be among them
@@ -126,8 +126,9 @@ export class ImapClient {
   }
 }
 
+/** Scripts are written with String.raw: `\Seen` stays as it is, as no escape begins with a capital. */
 const unescape = (text: string): string =>
-  text.replace(/\\(?:([rn0\\])|x([0-9a-f]{2}))/gi, (_, c: string | undefined, hex: string | undefined) =>
+  text.replace(/\\(?:([rn0\\])|x([0-9a-f]{2}))/g, (_, c: string | undefined, hex: string | undefined) =>
     hex === undefined
       ? ({ r: '\r', n: '\n', '0': '\0', '\\': '\\' }[c ?? ''] ?? '')
       : String.fromCharCode(Number.parseInt(hex, 16)),

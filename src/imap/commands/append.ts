@@ -19,7 +19,8 @@ async function decide(session: ImapSession, read: () => AppendArguments, size: n
     const path = session.path(args.name);
     await session.store.status(path);
     const { bytes, messages, limits } = await session.store.quota();
-    if ((limits.bytes !== undefined && bytes + size > 2 * limits.bytes) || (limits.messages ?? Infinity) <= messages)
+    // On disk it may be smaller (LF for CRLF), but by no more than half: storage decides what is in between.
+    if (bytes + size / 2 > (limits.bytes ?? Infinity) || messages >= (limits.messages ?? Infinity))
       return no('Quota exceeded', 'OVERQUOTA');
     return { ...args, path };
   } catch (error) {
@@ -45,7 +46,7 @@ async function drop(session: ImapSession, { size, nonSync }: LiteralAnnouncement
   if (!nonSync) return;
   if (size > 2 * session.limits.appendSize) return session.finish('The message is too large');
   await receive(session, size, async () => undefined);
-  await session.line(session.limits.line, session.limits.commandTimeout);
+  await session.lastLine();
 }
 
 async function spooled(session: ImapSession, size: number): Promise<MessageSource | Completion> {
@@ -61,7 +62,7 @@ async function spooled(session: ImapSession, size: number): Promise<MessageSourc
         failure = completionOf(toMailError(error, 'spooling a message'), false);
       }
     });
-    const rest = await session.line(session.limits.line, session.limits.commandTimeout);
+    const rest = await session.lastLine();
     if (rest.length > 0) failure ??= badReply('Unexpected text after the message');
   } catch (error) {
     await spool.discard();

@@ -17,6 +17,9 @@ export type ReadCommand =
 
 const CRLF = Buffer.from('\r\n');
 
+/** Tag and command's name: before them no literal is asked for. */
+const BEGINS = /^[^ "(){%*\\+]{1,255} [A-Za-z]/;
+
 /** The literal that follows these bytes is APPEND's message (RFC 3501 6.3.11): a mailbox name stands before it. */
 const MESSAGE_FOLLOWS = /^[^ ]{1,255} APPEND [^ ]/i;
 
@@ -38,6 +41,8 @@ export async function readCommand(
     const literal = literalAtEnd(line);
     if (literal === undefined) return { kind: 'complete', bytes: Buffer.concat(parts) };
     if (literal === 'bad') return { kind: 'refused', bytes: Buffer.concat(parts), text: 'Bad literal size', fatal: true };
+    if (!BEGINS.test(parts[0]?.toString('latin1') ?? ''))
+      return { kind: 'refused', bytes: Buffer.concat(parts), text: 'Expected a tag and a command', fatal: literal.nonSync };
     const before = Buffer.concat(parts).subarray(0, size - line.length + literal.at);
     if (MESSAGE_FOLLOWS.test(before.toString('latin1'))) return { kind: 'message', bytes: before, literal };
     if ((literalBytes += literal.size) > limits.literals)
