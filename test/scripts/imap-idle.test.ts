@@ -7,7 +7,6 @@ import { ImapClient, play } from '../support/imap-script.ts';
 import { ImapTestServer } from '../support/imap-server.ts';
 
 const MAIL = 'Subject: x\n\nx\n';
-const IN = `C: l LOGIN ana@example.test secret\n    S~ ^l OK\n    C: s SELECT INBOX\n    S* ^s OK`;
 
 async function idling(server: ImapTestServer): Promise<ImapClient> {
   const client = await ImapClient.connect(server.port);
