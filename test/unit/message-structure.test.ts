@@ -6,6 +6,7 @@ import { parseStructure } from '../../src/message/structure.ts';
 import { DEFAULT_MIME_LIMITS, type MessageStructure, type MimePart } from '../../src/message/types.ts';
 import { parseImapValues } from '../support/imap-value.ts';
 import { MIME_CORPUS } from '../support/mime-corpus.ts';
+import { checkStructure } from '../support/structure-invariants.ts';
 
 function parse(message: string | Buffer, size = 65_536, limits = DEFAULT_MIME_LIMITS): Promise<MessageStructure> {
   const bytes = typeof message === 'string' ? Buffer.from(message, 'latin1') : message;
@@ -22,38 +23,6 @@ function* walk(part: MimePart): Generator<MimePart> {
   if (part.message) yield* walk(part.message.root);
 }
 const toCrlf = (text: string): string => text.replace(/\r?\n/g, '\r\n');
-
-/** What must hold for every message: offsets nest, sizes are those of the bytes. */
-function checkInvariants(message: string, structure: MessageStructure, limits = DEFAULT_MIME_LIMITS): void {
-  const wire = (from: number, to: number): string => message.slice(from, to).replace(/(?<!\r)\n/g, '\r\n');
-  assert.equal(structure.size, message.length);
-  assert.equal(structure.wireSize, wire(0, message.length).length);
-  assert.equal(structure.root.headerStart, 0);
-  assert.equal(structure.root.bodyEnd, message.length);
-  assert.equal(structure.root.headerSize + structure.root.bodySize, structure.wireSize);
-  let parts = 0;
-  const check = (part: MimePart, from: number, to: number, depth: number): void => {
-    parts++;
-    assert.ok(from <= part.headerStart && part.headerStart <= part.bodyStart, 'starts inside');
-    assert.ok(part.bodyStart <= part.bodyEnd && part.bodyEnd <= to, 'ends inside');
-    assert.equal(part.headerSize, wire(part.headerStart, part.bodyStart).length);
-    assert.equal(part.bodySize, wire(part.bodyStart, part.bodyEnd).length);
-    assert.equal(part.bodyLines, message.slice(part.bodyStart, part.bodyEnd).split('\n').length - 1);
-    assert.equal(part.children.length > 0, part.type === 'multipart');
-    assert.ok(depth <= limits.depth + 1);
-    let at = part.bodyStart;
-    for (const child of part.children) {
-      check(child, at, part.bodyEnd, depth + 1);
-      at = child.bodyEnd;
-    }
-    if (part.message) check(part.message.root, part.bodyStart, part.bodyEnd, depth + 1);
-  };
-  check(structure.root, 0, message.length, 1);
-  assert.ok(parts <= 2 * limits.parts);
-  parseImapValues(formatBodyStructure(structure.root, true));
-  parseImapValues(formatBodyStructure(structure.root, false));
-  parseImapValues(formatEnvelope(structure.envelope));
-}
 
 test('offsets and sizes of a nested message, LF and CRLF', async () => {
   const text =
@@ -78,7 +47,7 @@ test('the corpus gives the same tree however it is cut, and offsets that fit', a
   for (const { name, text } of MIME_CORPUS)
     for (const message of [text, toCrlf(text), text.replaceAll('\n', '\n\r'), text.replaceAll('two', '\r\r\n')]) {
       const whole = await parse(message);
-      checkInvariants(message, whole);
+      checkStructure(message, whole);
       for (const size of [1, 2, 3, 17]) assert.deepEqual(await parse(message, size), whole, name);
     }
 });
@@ -124,7 +93,7 @@ test('row 10: depth 200: parsing stops at depth 100, what is deeper is opaque, B
     'Content-Type: multipart/digest; boundary=b\n\n--b\n\n'.repeat(200),
   ]) {
     const structure = await parse(message);
-    checkInvariants(message, structure);
+    checkStructure(message, structure);
     assert.ok([...walk(structure.root)].length >= DEFAULT_MIME_LIMITS.depth);
   }
 });
@@ -141,7 +110,7 @@ test('limits that are given are kept', async () => {
   const limits = { ...DEFAULT_MIME_LIMITS, parts: 3, depth: 2, headerFields: 2, headerBytes: 200 };
   for (const { text } of MIME_CORPUS) {
     const structure = await parse(text, 5, limits);
-    checkInvariants(text, structure, limits);
+    checkStructure(text, structure, limits);
     assert.ok([...walk(structure.root)].length <= 2 * limits.parts);
   }
   const late = await parse('A: 1\nB: 2\nSubject: late\n\nx', 100, limits);
