@@ -1,9 +1,7 @@
 // Whether a message matches a search, looking at what is cheap first: flags and numbers, then the file's facts, then its header, then
 // its text.
 import { parseRfc5322Date } from '../message/date.ts';
-import { bodyContains, headerTexts } from '../message/search-text.ts';
-import { foldCase } from '../message/text-finder.ts';
-import { decodeWords } from '../message/encoded-words.ts';
+import { bodyContains, headerBlockContains, headerTexts } from '../message/search-text.ts';
 import { headerLength } from '../message/headers.ts';
 import type { Mailbox, MessageContent, MessageFacts, MessageRow } from '../storage/types.ts';
 import type { SearchKey } from './syntax/search.ts';
@@ -97,7 +95,7 @@ export class SearchedMessage {
       case 'body':
         return this.#bodyContains(key.text);
       case 'text':
-        return (await this.#wholeHeader()).includes(key.text) || this.#bodyContains(key.text);
+        return (await headerBlockContains(await this.#getHeader(), key.text)) || this.#bodyContains(key.text);
       case 'not':
         return !(await this.matches(key.of));
       case 'or':
@@ -142,10 +140,6 @@ export class SearchedMessage {
 
   async #headerContains(field: string, text: string): Promise<boolean> {
     return headerTexts(await this.#getHeader(), field).some((value) => value.includes(text));
-  }
-  async #wholeHeader(): Promise<string> {
-    const raw = (await this.#getHeader()).toString('latin1').replace(/\r?\n[ \t]/g, ' ');
-    return foldCase(decodeWords(raw));
   }
   async #bodyContains(text: string): Promise<boolean> {
     if (text === '') return true;

@@ -1,6 +1,8 @@
 // Bytes to text in whatever charset a sender named. Unknown charsets and broken bytes never fail: they are read as UTF-8 when they are that,
 // else as latin1.
 
+import { isAscii } from 'node:buffer';
+
 /** Decodes one text in pieces. */
 export interface TextStream {
   push(bytes: Buffer): string;
@@ -23,6 +25,9 @@ export function textStream(charset: string | undefined): TextStream {
 
 /** Decodes a piece of text; `charset` may be undefined (UTF-8 when it is valid UTF-8, else latin1). */
 export function decodeText(bytes: Buffer, charset: string | undefined): string {
+  // A header may hold thousands of small words: most need no decoder of their own.
+  const name = charset?.trim().toLowerCase() ?? '';
+  if ((name === 'utf-8' || NO_CHARSET.has(name)) && isAscii(bytes)) return bytes.toString('latin1');
   const stream = textStream(charset);
   return stream.push(bytes) + stream.end();
 }

@@ -67,7 +67,15 @@ async function partContains(part: MimePart, read: ReadRange, needle: string, tur
 async function headerContains(root: MimePart, read: ReadRange, needle: string, turns: Turns): Promise<boolean> {
   const chunks: Buffer[] = [];
   for await (const chunk of read(root.headerStart, Math.min(root.bodyStart, root.headerStart + MAX_HEADER))) chunks.push(chunk);
-  const block = Buffer.concat(chunks);
+  return blockContains(Buffer.concat(chunks), needle, turns);
+}
+
+/** Whether a line `Name: value` of the header block, unfolded and decoded, holds `needle` (folded by `foldCase`): SEARCH TEXT's other half. */
+export function headerBlockContains(block: Buffer, needle: string): Promise<boolean> {
+  return blockContains(block, needle, new Turns());
+}
+
+async function blockContains(block: Buffer, needle: string, turns: Turns): Promise<boolean> {
   for (const field of parseFields(block, DEFAULT_MIME_LIMITS)) {
     const line = `${block.toString('latin1', field.start, field.valueStart)} ${decodeWords(fieldValue(block, field))}`;
     if (foldCase(line).includes(needle)) return true;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { test } from 'node:test';
-import { bodyContains, headerTexts } from '../../src/message/search-text.ts';
+import { bodyContains, headerBlockContains, headerTexts } from '../../src/message/search-text.ts';
 import { parseStructure } from '../../src/message/structure.ts';
 import { foldCase, TextFinder } from '../../src/message/text-finder.ts';
 
@@ -57,6 +57,27 @@ test('TextFinder finds at every cut, long texts too', () => {
 test('header values are decoded and folded', () => {
   const block = Buffer.from('Subject: =?utf-8?q?A=C3=91o?=\r\n two\r\nsubject: b\r\n\r\n');
   assert.deepEqual(headerTexts(block, 'subject'), ['año two', 'b']);
+});
+
+test('SEARCH TEXT sees names and decoded values of a header', async () => {
+  const block = Buffer.from('Subject: =?utf-8?q?A=C3=91o?=\r\n two\r\nX-Other: b\r\n\r\nbody: no\r\n');
+  for (const [needle, found] of [
+    ['subject: año two', true],
+    ['x-other', true],
+    ['body', false],
+    ['two\r\n', false],
+  ] as const)
+    assert.equal(await headerBlockContains(block, needle), found, needle);
+});
+
+test('row 9: searching a header of 1 MB of encoded words does not block the loop', async () => {
+  const field = `X: ${'=?utf-8?q?=C3=B1?= '.repeat(3_000)}\r\n`;
+  const block = Buffer.from(field.repeat(19));
+  const delay = monitorEventLoopDelay({ resolution: 5 });
+  delay.enable();
+  assert.equal(await headerBlockContains(block, 'needle'), false);
+  delay.disable();
+  assert.ok(delay.max / 1e6 < 500, `blocked ${delay.max / 1e6} ms`);
 });
 
 test('row 25: searching text made of combining marks does not block the loop', async () => {
