@@ -3,7 +3,7 @@
 import { isIPv4, isIPv6 } from 'node:net';
 
 /** Octets in UTF-8. RFC 5321 section 4.5.3.1 asks for at least 64 and 255; longer local parts (VERP, SRS) are seen in the wild. */
-export const ADDRESS_LIMITS = { local: 256, domain: 255, label: 63, route: 1024 } as const;
+const ADDRESS_LIMITS = { local: 256, domain: 255, label: 63, route: 1024 } as const;
 
 /** A mailbox of an envelope. */
 export interface MailboxAddress {

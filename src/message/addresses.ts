@@ -4,7 +4,7 @@ import { formatMailbox, parseMailbox, type MailboxAddress } from './address-spec
 import { DEFAULT_MIME_LIMITS, type EnvelopeAddress } from './types.ts';
 
 /** What stands in for a missing half of an address; a null host would mean a group (RFC 3501 section 7.4.2). Dovecot's words. */
-export const MISSING_DOMAIN = 'MISSING_DOMAIN';
+const MISSING_DOMAIN = 'MISSING_DOMAIN';
 const MISSING_MAILBOX = 'MISSING_MAILBOX';
 
 export interface AddressLimits {

@@ -71,7 +71,7 @@ export function fieldValue(block: Buffer, field: HeaderField, max = 65_536): str
 }
 
 /** Removes line ends; a tab that begins a folded line becomes a space, as Dovecot shows it. */
-export function unfold(text: string): string {
+function unfold(text: string): string {
   return text.includes('\n') || text.includes('\r') ? text.replace(/\n\t/g, '\n ').replace(/[\r\n]/g, '') : text;
 }
 

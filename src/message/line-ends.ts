@@ -97,17 +97,3 @@ export class LineEndCounter {
     return this.#lines;
   }
 }
-
-/** All of `source` with CRLF line ends. */
-export async function* toCrlf(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  const encoder = new CrlfEncoder();
-  for await (const chunk of source) yield encoder.push(chunk);
-}
-
-/** All of `source` with LF line ends. */
-export async function* toLf(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  const encoder = new LfEncoder();
-  for await (const chunk of source) yield encoder.push(chunk);
-  const rest = encoder.end();
-  if (rest.length > 0) yield rest;
-}

@@ -78,7 +78,7 @@ const TEXT_PLAIN: ContentType = { type: 'text', subtype: 'plain', params: [['cha
 const DEFAULT_TEXT: ContentType = { type: 'text', subtype: 'plain', params: [] };
 const RFC822: ContentType = { type: 'message', subtype: 'rfc822', params: [] };
 
-export class StructureParser {
+class StructureParser {
   readonly #limits: MimeLimits;
   readonly #stack: Entity[] = [];
   #headerBudget: number;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CrlfEncoder, LfEncoder, LineEndCounter, toCrlf, toLf } from '../../src/message/line-ends.ts';
+import { CrlfEncoder, LfEncoder, LineEndCounter } from '../../src/message/line-ends.ts';
 
 /** Every way to cut `bytes` into two chunks, byte by byte, and whole. */
 function* cuts(bytes: Buffer): Generator<Buffer[]> {
@@ -47,18 +47,4 @@ test('line ends: the counter agrees with both transforms at every chunk edge', (
 test('line ends: a chunk that needs no change is passed on, not copied', () => {
   const chunk = Buffer.from('a\r\nb');
   assert.equal(new CrlfEncoder().push(chunk), chunk);
-});
-
-test('line ends: the stream forms give everything, a held CR too', async () => {
-  async function* source() {
-    yield Buffer.from('a\r');
-    yield Buffer.from('\nb\nc\r');
-  }
-  const all = async (stream: AsyncIterable<Buffer>) => {
-    const chunks: Buffer[] = [];
-    for await (const chunk of stream) chunks.push(chunk);
-    return Buffer.concat(chunks).toString();
-  };
-  assert.equal(await all(toCrlf(source())), 'a\r\nb\r\nc\r');
-  assert.equal(await all(toLf(source())), 'a\nb\nc\r');
 });
