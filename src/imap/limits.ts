@@ -23,10 +23,10 @@ export interface ImapLimits {
   readonly commandTimeout: number;
   /** Milliseconds between `* OK Still here` in IDLE (`imap_idle_notify_interval`). */
   readonly idleNotify: number;
-  /** Connections from one address (IPv6: one /64), and in all. */
+  /** Connections from one address (IPv6: one /64; 0 for no limit), and in all. */
   readonly connectionsPerAddress: number;
   readonly connections: number;
-  /** Sessions of one account from one address (`mail_max_userip_connections`). */
+  /** Sessions of one account from one address (`mail_max_userip_connections`); 0 for no limit. */
   readonly sessionsPerUser: number;
 }
 

@@ -63,7 +63,7 @@ export class ImapServer {
     const { limits } = this.#options;
     if (this.#closing) return 'Server is shutting down';
     if (this.#connections >= limits.connections) return 'Too many connections, try again later';
-    if (this.#perAddress.of(block) >= limits.connectionsPerAddress) return 'Too many connections from your address';
+    if (reached(this.#perAddress.of(block), limits.connectionsPerAddress)) return 'Too many connections from your address';
     return undefined;
   }
   #refuse(socket: Socket, implicitTls: boolean, remote: string, reason: string): void {
@@ -98,6 +98,7 @@ export class ImapServer {
     this.#sessions.set(session, transport);
     try {
       if (this.#closing) session.interrupt('Server is shutting down');
+      session.logger.info('imap.connect', { secure: encrypted });
       await session.run(`OK [CAPABILITY ${capabilitiesBeforeLogin(session)}] ${hostname} Buzon ready`);
       if (!stream.destroyed) await new Promise<void>((resolve) => void stream.once('close', resolve));
     } finally {
@@ -107,7 +108,7 @@ export class ImapServer {
 
   #admit(account: Account, remote: string): (() => void) | undefined {
     const key = `${account.address}\0${remote}`;
-    if (this.#perUser.of(key) >= this.#options.limits.sessionsPerUser) return undefined;
+    if (reached(this.#perUser.of(key), this.#options.limits.sessionsPerUser)) return undefined;
     this.#perUser.add(key);
     return () => this.#perUser.remove(key);
   }
@@ -129,6 +130,9 @@ export class ImapServer {
     });
   }
 }
+
+/** 0 is no limit. */
+const reached = (count: number, limit: number): boolean => limit > 0 && count >= limit;
 
 /** How many there are of each key; nothing is kept for keys without any. */
 class Counter {

@@ -49,7 +49,6 @@ export class ImapSession {
   readonly #parts: SessionParts;
   #origin: LoginOrigin;
   #logger: Logger;
-  #account: Account | undefined;
   #store: AccountStore | undefined;
   #view: MailboxView | undefined;
   #encrypted: boolean;
@@ -58,6 +57,7 @@ export class ImapSession {
   /** No command has begun: an interruption may end the session here. */
   #waiting = false;
   #badCommands = 0;
+  #reason = 'Connection closed';
   readonly #cleanups: (() => void)[] = [];
   #loginDeadline: (() => void) | undefined;
 
@@ -129,17 +129,16 @@ export class ImapSession {
   // ---- state changes, for commands
 
   /** Log-in succeeded; undefined when this user has too many sessions from this address. */
-  begin(account: Account): Completion | undefined {
+  begin(account: Account, mechanism: string): Completion | undefined {
     const leave = this.#parts.admitUser(account);
     if (!leave) return no('Too many sessions of this user from this address', 'LIMIT');
     this.#cleanups.push(leave);
-    this.#account = account;
     this.#store = this.options.accountStore(account);
     this.#badCommands = 0;
     this.#loginDeadline?.();
     this.#logger = this.#logger.child({ user: account.address });
     this.#cleanups.push(this.options.authenticator.watch(account, () => this.interrupt('Account changed, log in again', true)));
-    this.#logger.info('imap.login', { remote: this.#origin.remoteAddress, secure: this.#origin.secure });
+    this.#logger.info('imap.login', { mechanism, secure: this.#encrypted });
     return undefined;
   }
   /** TLS began: everything known from before it is forgotten (RFC 3501 6.2.1). */
@@ -209,8 +208,9 @@ export class ImapSession {
         await this.writer.flush();
       }
       await this.#farewell(this.#ending);
+      this.#reason = this.#ending === '' ? 'Logged out' : this.#ending;
     } catch (error) {
-      await this.#end(error);
+      this.#reason = await this.#lastWords(error);
     } finally {
       await this.#cleanUp();
     }
@@ -325,27 +325,28 @@ export class ImapSession {
     await this.writer.flush();
   }
 
-  async #end(error: unknown): Promise<void> {
-    const said = await this.#lastWords(error);
-    this.#logger.info('imap.end', { reason: said });
-  }
+  /** Says why, where it still can; gives the reason for the log. */
   async #lastWords(error: unknown): Promise<string> {
     try {
       if (!(error instanceof WireEnd)) {
         this.#logger.error('imap.crash', { detail: error instanceof Error ? (error.stack ?? error.message) : String(error) });
         await this.#farewell('[SERVERBUG] Internal error');
-        return 'crash';
+        return 'Internal error';
       }
-      if (error.reason === 'line-too-long') {
-        this.untagged('BAD Line too long');
-        await this.#farewell('Line too long');
-      } else if (error.reason === 'timeout') {
-        await this.#farewell(this.#store ? 'Disconnected for inactivity' : 'Log in sooner');
-      } else if (error.reason === 'interrupted') await this.#farewell(this.#ending ?? 'Disconnected');
-      return error.reason;
+      if (error.cause !== undefined) this.#failure(error.cause, false);
+      if (error.reason === 'closed') return 'Connection closed';
+      if (error.reason === 'line-too-long') this.untagged('BAD Line too long');
+      const text = this.#farewellText(error.reason);
+      await this.#farewell(text);
+      return text;
     } catch {
-      return 'closed';
+      return 'Connection closed';
     }
+  }
+  #farewellText(reason: 'line-too-long' | 'timeout' | 'interrupted'): string {
+    if (reason === 'line-too-long') return 'Line too long';
+    if (reason === 'timeout') return this.#store ? 'Disconnected for inactivity' : 'Log in sooner';
+    return this.#ending ?? 'Disconnected';
   }
 
   async #cleanUp(): Promise<void> {
@@ -357,7 +358,7 @@ export class ImapSession {
       this.#failure(error, false);
     }
     this.transport.end(FAREWELL_MS);
-    if (this.#account) this.#logger.info('imap.logout');
+    this.#logger.info('imap.disconnect', { reason: this.#reason });
   }
 }
 

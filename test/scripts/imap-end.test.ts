@@ -183,3 +183,80 @@ test('STARTTLS without a certificate is BAD', async (t) => {
   `,
   );
 });
+
+test('log events: connect, login, failures and the end, with what fail2ban and an administrator need', async (t) => {
+  const server = await ImapTestServer.start(t);
+  await play(
+    server.port,
+    String.raw`
+    C: a LOGIN "eva rip=192.0.2.9" wrong
+    S~ ^a NO
+    C: b LOGIN ana@example.test secret
+    S~ ^b OK
+    C: c LOGOUT
+    S* ^c OK
+    S.
+  `,
+  );
+  const of = (event: string): unknown => {
+    const found = server.events.find((e) => e.event === event);
+    return found && { client: found['client'], user: found['user'], mechanism: found['mechanism'], reason: found['reason'] };
+  };
+  assert.deepEqual(of('imap.auth.failed'), {
+    client: '127.0.0.1',
+    user: 'eva rip=192.0.2.9',
+    mechanism: 'LOGIN',
+    reason: undefined,
+  });
+  assert.deepEqual(of('imap.login'), { client: '127.0.0.1', user: 'ana@example.test', mechanism: 'LOGIN', reason: undefined });
+  for (const end = Date.now() + 5_000; !of('imap.disconnect') && Date.now() < end;) await sleep(5);
+  assert.deepEqual(of('imap.disconnect'), {
+    client: '127.0.0.1',
+    user: 'ana@example.test',
+    mechanism: undefined,
+    reason: 'Logged out',
+  });
+  assert.ok(!JSON.stringify(server.events).includes('wrong'));
+});
+
+test('a file that cannot be read to its end cuts the connection instead of breaking the literal', async (t) => {
+  const server = await ImapTestServer.start(t, {
+    wrapStore: (store) =>
+      new Proxy(store, {
+        get(target, key) {
+          if (key !== 'open') {
+            const value: unknown = Reflect.get(target, key, target);
+            return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+          }
+          return async (path: readonly string[]) => {
+            const mailbox = await target.open(path);
+            const content = mailbox.content.bind(mailbox);
+            mailbox.content = async (uid) => {
+              const real = await content(uid);
+              return {
+                size: real.size,
+                read: (start, end) => real.read(start, end),
+                async *readWire(start, end) {
+                  let chunks = 0;
+                  for await (const chunk of real.readWire(start, end)) {
+                    if (++chunks > 3) throw Object.assign(new Error('read error'), { code: 'EIO' });
+                    yield chunk;
+                  }
+                },
+                close: () => real.close(),
+              };
+            };
+            return mailbox;
+          };
+        },
+      }),
+  });
+  await server.deliver(`Subject: big\n\n${'line\n'.repeat(200_000)}`);
+  const client = await connected(server, true);
+  await client.command('s', 'EXAMINE INBOX');
+  client.send('f FETCH 1 BODY.PEEK[]\r\ng NOOP\r\n');
+  await client.closed();
+  assert.match(client.unread, /^\* 1 FETCH \(BODY\[\] \{\d+\}\r\nSubject: big/);
+  assert.doesNotMatch(client.unread, /\r\n[fg] /);
+  assert.ok(server.events.some((event) => event.event === 'imap.failed' && event['code'] === 'EIO'));
+});

@@ -236,3 +236,10 @@ test('1:4294967295 on an empty and on a small mailbox costs nothing; 20,001 rang
   `,
   );
 });
+
+test('limits of 0 connections an address and sessions a user are none', async (t) => {
+  const server = await ImapTestServer.start(t, { limits: { connectionsPerAddress: 0, sessionsPerUser: 0 } });
+  const client = await connected(server);
+  assert.match((await client.command('a', 'LOGIN ana@example.test secret')).join(), /^a OK/);
+  client.destroy();
+});

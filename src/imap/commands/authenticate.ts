@@ -36,6 +36,7 @@ async function readResponse(session: ImapSession, challenge: Buffer): Promise<Bu
 
 async function converse(
   session: ImapSession,
+  mechanism: string,
   exchange: SaslExchange,
   first: Buffer | undefined,
 ): Promise<Completion | undefined> {
@@ -45,7 +46,7 @@ async function converse(
     if ('result' in step) {
       // Data with success has no place in the tagged answer: one more round (RFC 4422 section 4 item 2b).
       if (step.result.ok && step.data && !(await readResponse(session, step.data))) return badReply('Authentication cancelled');
-      return admit(session, step.result);
+      return admit(session, step.result, { mechanism, user: '' });
     }
     const response = await readResponse(session, step.challenge);
     if (!response) return badReply('Authentication cancelled');
@@ -66,6 +67,6 @@ export const authenticate: CommandHandler = {
     }
     const first = initial === undefined ? undefined : initial === '=' ? Buffer.alloc(0) : decodeBase64(initial);
     if (initial !== undefined && !first) return badReply('Invalid base64');
-    return converse(session, exchange, first);
+    return converse(session, mechanism, exchange, first);
   },
 };

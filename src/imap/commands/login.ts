@@ -15,14 +15,28 @@ function readLogin(args: Scanner): { user: string; password: string } {
   return { user, password };
 }
 
+/** How it was tried. `user` as the client named it: empty where only the mechanism knows. */
+interface Attempt {
+  readonly mechanism: string;
+  readonly user: string;
+}
+
 /** The answer to a log-in, LOGIN's or AUTHENTICATE's; undefined when the session ends with BYE instead. */
-export function admit(session: ImapSession, result: LoginResult): Completion | undefined {
-  if (result.ok) return session.begin(result.account) ?? ok('Logged in', `CAPABILITY ${capabilities(session)}`);
-  session.logger.info('imap.login.failed', { remote: session.origin.remoteAddress, reason: result.reason });
-  if (result.reason === 'failed') return no('Authentication failed', 'AUTHENTICATIONFAILED');
-  if (result.reason === 'unavailable') return no('Authentication is not possible at the moment', 'UNAVAILABLE');
-  session.finish('Too many failed log-ins');
-  return undefined;
+export function admit(session: ImapSession, result: LoginResult, { mechanism, user }: Attempt): Completion | undefined {
+  if (result.ok) return session.begin(result.account, mechanism) ?? ok('Logged in', `CAPABILITY ${capabilities(session)}`);
+  const fields = { user: user.slice(0, 100), mechanism, secure: session.encrypted };
+  switch (result.reason) {
+    case 'failed':
+      session.logger.warn('imap.auth.failed', fields);
+      return no('Authentication failed', 'AUTHENTICATIONFAILED');
+    case 'unavailable':
+      session.logger.error('imap.auth.unavailable', fields);
+      return no('Authentication is not possible at the moment', 'UNAVAILABLE');
+    case 'throttled':
+      session.logger.warn('imap.auth.throttled', fields);
+      session.finish('Too many failed log-ins');
+      return undefined;
+  }
 }
 
 export const login: CommandHandler = {
@@ -32,6 +46,9 @@ export const login: CommandHandler = {
     // Before the arguments are looked at: the password is not to be sent at all (RFC 5530).
     if (!session.origin.secure) return no('Use STARTTLS first', 'PRIVACYREQUIRED');
     const { user, password } = readLogin(args);
-    return admit(session, await session.options.authenticator.login(user, password, session.origin));
+    return admit(session, await session.options.authenticator.login(user, password, session.origin), {
+      mechanism: 'LOGIN',
+      user,
+    });
   },
 };

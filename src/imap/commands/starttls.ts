@@ -1,5 +1,6 @@
 // STARTTLS (RFC 3501 section 6.2.1): what the client sent behind it in clear text is never run (RELIABILITY row 18).
 import { badReply, formatCompletion, ok } from '../status.ts';
+import { WireEnd } from '../wire/wire-end.ts';
 import { NOT_AUTHENTICATED, type CommandHandler } from './handler.ts';
 
 export const startTls: CommandHandler = {
@@ -10,7 +11,11 @@ export const startTls: CommandHandler = {
     const { startTls: handshake } = session.options;
     if (session.encrypted) return badReply('TLS is active already');
     if (!handshake) return badReply('TLS is not available');
-    const dropped = await session.transport.startTls(handshake, formatCompletion(tag, ok('Begin TLS negotiation now')));
+    const lastWords = formatCompletion(tag, ok('Begin TLS negotiation now'));
+    const dropped = await session.transport.startTls(handshake, lastWords).catch((error: unknown) => {
+      session.logger.info('imap.tls.failed', { error: error instanceof Error ? error.message : String(error) });
+      throw new WireEnd('closed');
+    });
     if (dropped > 0) session.logger.warn('imap.starttls.injection', { bytes: dropped });
     session.secured();
     return undefined;

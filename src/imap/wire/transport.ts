@@ -44,7 +44,7 @@ export class Transport {
 
   /**
    * TLS from here on. What the client sent before the handshake is thrown away unread (RFC 3501 6.2.1, RELIABILITY row 18): gives its
-   * length. `lastWords` is said in clear after the reading has stopped. @throws whatever the handshake throws
+   * length. `lastWords` is said in clear after the reading has stopped. @throws whatever the handshake throws; the connection is closed then
    */
   async startTls(handshake: (stream: Duplex) => Promise<Duplex>, lastWords: string): Promise<number> {
     const plain = this.#stream;
@@ -55,7 +55,12 @@ export class Transport {
     for (let rest = plain.read() as Buffer | null; rest; rest = plain.read() as Buffer | null) dropped += rest.length;
     this.writer.line(lastWords);
     await this.writer.flush();
-    this.#stream = await handshake(plain);
+    try {
+      this.#stream = await handshake(plain);
+    } catch (error) {
+      plain.destroy();
+      throw error;
+    }
     this.#attach();
     return dropped;
   }
