@@ -3,6 +3,7 @@
 import type { MessageSource } from '../../message/source.ts';
 import { Spool } from '../../message/spool.ts';
 import type { MailboxPath } from '../../storage/types.ts';
+import { mailboxExists } from '../existing.ts';
 import type { ImapSession } from '../session.ts';
 import { badReply, completionOf, no, ok, type Completion } from '../status.ts';
 import { toMailError } from '../../lib/errors.ts';
@@ -17,7 +18,7 @@ async function decide(session: ImapSession, read: () => AppendArguments, size: n
     if (size > session.limits.appendSize) return no('The message is too large', 'TOOBIG');
     if (size === 0) return no('The message is empty', 'CANNOT');
     const path = session.path(args.name);
-    await session.store.status(path);
+    if (!(await mailboxExists(session.store, path))) return no('The mailbox does not exist', 'TRYCREATE');
     const { bytes, messages, limits } = await session.store.quota();
     // On disk it may be smaller (LF for CRLF), but by no more than half: storage decides what is in between.
     if (bytes + size / 2 > (limits.bytes ?? Infinity) || messages >= (limits.messages ?? Infinity))
@@ -75,7 +76,7 @@ async function spooled(session: ImapSession, size: number): Promise<MessageSourc
 
 export const append: CommandHandler = {
   states: AUTHENTICATED,
-  sync: 'all',
+  sync: 'known',
   tryCreate: true,
   async run(session, { args, literal }) {
     if (!literal) return badReply('Expected a mailbox and a message');

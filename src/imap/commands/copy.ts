@@ -1,5 +1,6 @@
 // COPY and UID COPY (RFC 3501 section 6.4.7) with COPYUID (RFC 4315).
 import type { CopyResult, MailboxPath, Uid } from '../../storage/types.ts';
+import { mailboxExists } from '../existing.ts';
 import { readMailboxName } from '../mailbox-name.ts';
 import type { ImapSession } from '../session.ts';
 import { badReply, no, ok, type Completion } from '../status.ts';
@@ -36,7 +37,7 @@ export async function sources(
   const uids = messages.filter(({ row }) => row).map(({ uid }) => uid);
   if (uids.length > 0) return { uids, target };
   // Nothing to copy, but a missing mailbox is still said.
-  await session.store.status(target);
+  if (!(await mailboxExists(session.store, target))) return no('The mailbox does not exist', 'TRYCREATE');
   return ok('No messages found');
 }
 

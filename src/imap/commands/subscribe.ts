@@ -1,9 +1,8 @@
 // SUBSCRIBE and UNSUBSCRIBE (RFC 3501 sections 6.3.6, 6.3.7). A name that is not there can be unsubscribed, but not subscribed, as with Dovecot.
+import { findEntry } from '../existing.ts';
 import { readMailboxName } from '../mailbox-name.ts';
 import { no, ok } from '../status.ts';
 import { AUTHENTICATED, type CommandHandler } from './handler.ts';
-
-const key = (path: readonly string[]): string => path.map((level) => level.normalize('NFC')).join('\0');
 
 export const subscribe: CommandHandler = {
   states: AUTHENTICATED,
@@ -12,7 +11,7 @@ export const subscribe: CommandHandler = {
     args.space();
     const path = session.path(readMailboxName(args));
     args.end();
-    const entry = (await session.store.list()).find((known) => key(known.path) === key(path));
+    const entry = await findEntry(session.store, path);
     if (!entry || !(entry.exists || entry.hasChildren)) return no('The mailbox does not exist', 'NONEXISTENT');
     await session.store.subscribe(path);
     return ok('Subscribe completed');
