@@ -7,6 +7,7 @@ import { locate, selectFields, type Section, type SectionRange } from './section
 import { formatBodyStructure, formatEnvelope } from './syntax/body-structure.ts';
 import type { FetchItem, Partial } from './syntax/fetch.ts';
 import type { ResponseWriter } from './wire/response-writer.ts';
+import { wireFrom, type ResumePoint } from './wire-range.ts';
 import { WireEnd } from './wire/wire-end.ts';
 
 /** Sections up to this are read whole, so that the size announced is the size sent whatever the file's name says. */
@@ -20,6 +21,8 @@ export interface FetchTarget {
   /** `(\Seen \Recent)`: as they stand when the response is made. */
   readonly flags: () => string;
   readonly writer: ResponseWriter;
+  /** Of the session's mailbox. */
+  readonly resume: ResumePoint;
 }
 
 /** Whether an item sets \Seen. */
@@ -113,7 +116,11 @@ class FetchedMessage {
     if (section.text.startsWith('HEADER.FIELDS'))
       return this.#buffer(
         label,
-        selectFields(await this.#wire(range), section.fields, section.text === 'HEADER.FIELDS.NOT'),
+        selectFields(
+          await this.#wire({ ...range, end: Math.min(range.end, range.start + MAX_HEADER) }),
+          section.fields,
+          section.text === 'HEADER.FIELDS.NOT',
+        ),
         partial,
       );
     if (range.end - range.start <= WHOLE) return this.#buffer(label, await this.#wire(range), partial);
@@ -161,20 +168,15 @@ class FetchedMessage {
     return async () => {
       const { writer } = this.#t;
       writer.text(`${label} {${count}}\r\n`);
-      let skip = from;
       let left = count;
-      for await (const chunk of content.readWire(range.start, range.end)) {
-        if (left === 0) break;
-        if (skip >= chunk.length) {
-          skip -= chunk.length;
-          continue;
+      if (left > 0)
+        for await (const chunk of wireFrom(content, this.#t.row.uid, range, from, this.#t.resume)) {
+          const piece = chunk.subarray(0, left);
+          left -= piece.length;
+          writer.raw(withoutNul(piece));
+          if (left === 0) break;
+          await writer.breathe();
         }
-        const piece = chunk.subarray(skip, skip + left);
-        skip = 0;
-        left -= piece.length;
-        writer.raw(withoutNul(piece));
-        await writer.breathe();
-      }
       // Less than its name says (a wrong W=): the literal must still be whole, or every later response would be read wrongly.
       for (; left > 0; left -= Math.min(left, PADDING.length)) writer.raw(PADDING.subarray(0, left));
     };

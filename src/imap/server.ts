@@ -20,6 +20,7 @@ export class ImapServer {
   readonly #sessions = new Map<ImapSession, Transport>();
   /** Connections counted, handshakes included. */
   #connections = 0;
+  readonly #handshaking = new Set<Socket>();
   readonly #perAddress = new Counter();
   readonly #perUser = new Counter();
   #closing = false;
@@ -79,7 +80,8 @@ export class ImapServer {
   async #handshake(socket: Socket): Promise<Duplex> {
     const { startTls } = this.#options;
     if (!startTls) throw new Error('no certificate is set');
-    return startTls(socket);
+    this.#handshaking.add(socket);
+    return startTls(socket).finally(() => this.#handshaking.delete(socket));
   }
 
   async #session(stream: Duplex, socket: Socket, encrypted: boolean, remote: string): Promise<void> {
@@ -117,6 +119,7 @@ export class ImapServer {
   async close(graceMs: number): Promise<void> {
     this.#closing = true;
     for (const session of this.#sessions.keys()) session.interrupt('Server is shutting down');
+    for (const socket of this.#handshaking) socket.destroy();
     if (this.#connections === 0) return;
     await new Promise<void>((resolve) => {
       const cancel = this.#options.clock.after(graceMs, () => {

@@ -1,6 +1,7 @@
 // What one session has been told of its mailbox: sequence numbers, flags, \Recent. The mailbox moves on under it; the view catches up
 // only when a response may be sent: new mail and flags always, EXPUNGE only where RFC 3501 7.4.1 allows it.
 import type { Mailbox, MessageRow, Uid } from '../storage/types.ts';
+import { ResumePoint } from './wire-range.ts';
 import { resolveSet, type SequenceSet } from './syntax/sequence-set.ts';
 
 /** Untagged responses that a change of the mailbox asks for, in the order they are to be sent. */
@@ -21,6 +22,8 @@ export interface Addressed {
 export class MailboxView {
   readonly mailbox: Mailbox;
   readonly readOnly: boolean;
+  /** Where the last piece of a big message ended. */
+  readonly resume = new ResumePoint();
   /** By sequence number - 1, as the client knows them. */
   #rows: MessageRow[] = [];
   readonly #recent = new Set<Uid>();

@@ -73,6 +73,16 @@ test('shutdown: who does not finish is cut off after the grace', async (t) => {
   await client.closed();
 });
 
+test('shutdown: a handshake that hangs is not waited for', async (t) => {
+  const server = await withTls(t);
+  const client = new ImapClient((await ImapClient.connect(server.tlsPort)).detach());
+  for (const end = Date.now() + 5_000; server.imap.connections === 0 && Date.now() < end;) await sleep(5);
+  const before = Date.now();
+  await server.imap.close(4_000);
+  assert.ok(Date.now() - before < 2_000);
+  await client.closed();
+});
+
 test('row 35: password changed or user removed: BYE, also in the middle of a literal; nobody else is touched', async (t) => {
   const server = await ImapTestServer.start(t);
   const [waiting, idler, sending, other] = [
@@ -235,10 +245,10 @@ test('a file that cannot be read to its end cuts the connection instead of break
               const real = await content(uid);
               return {
                 size: real.size,
-                read: (start, end) => real.read(start, end),
-                async *readWire(start, end) {
+                readWire: (start, end) => real.readWire(start, end),
+                async *read(start, end) {
                   let chunks = 0;
-                  for await (const chunk of real.readWire(start, end)) {
+                  for await (const chunk of real.read(start, end)) {
                     if (++chunks > 3) throw Object.assign(new Error('read error'), { code: 'EIO' });
                     yield chunk;
                   }

@@ -40,7 +40,10 @@ async function fetchOne(session: ImapSession, { seq, uid }: Addressed, items: re
   const row = view.currentRow(uid);
   if (!row) return false;
   try {
-    await writeFetch({ mailbox: view.mailbox, row, seq, flags: () => formatFlags(view, row), writer }, items);
+    await writeFetch(
+      { mailbox: view.mailbox, row, seq, flags: () => formatFlags(view, row), writer, resume: view.resume },
+      items,
+    );
   } catch (error) {
     if (error instanceof MailError && error.kind === 'no-such-mailbox') return false;
     throw error;
