@@ -81,7 +81,11 @@ export class ImapServer {
     const { startTls } = this.#options;
     if (!startTls) throw new Error('no certificate is set');
     this.#handshaking.add(socket);
-    return startTls(socket).finally(() => this.#handshaking.delete(socket));
+    const cancel = this.#options.clock.after(this.#options.limits.loginTimeout, () => socket.destroy());
+    return startTls(socket).finally(() => {
+      cancel();
+      this.#handshaking.delete(socket);
+    });
   }
 
   async #session(stream: Duplex, socket: Socket, encrypted: boolean, remote: string): Promise<void> {

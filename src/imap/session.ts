@@ -26,7 +26,7 @@ export interface SessionOptions {
   /** Where big APPENDs wait. */
   readonly spoolFolder: string;
   readonly clock: Clock;
-  /** Does the TLS handshake on this connection, with its own deadline; undefined where no certificate is set. */
+  /** Does the TLS handshake on this connection; rejects when that is closed. Undefined where no certificate is set. */
   readonly startTls?: (socket: Duplex) => Promise<Duplex>;
 }
 

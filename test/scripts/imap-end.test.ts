@@ -138,7 +138,35 @@ test('STARTTLS: log-in behind it, capabilities asked anew', async (t) => {
   assert.equal((await client.command('c', 'CAPABILITY'))[0], '* CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE AUTH=PLAIN');
   assert.match((await client.command('d', 'STARTTLS')).join(), /^d BAD/);
   assert.match((await client.command('e', 'LOGIN ana@example.test secret')).join(), /^e OK/);
-  client.destroy();
+  assert.equal((await client.command('f', 'LOGOUT')).at(-1), 'f OK Logout completed');
+  await client.closed();
+  for (const end = Date.now() + 5_000; server.imap.connections > 0 && Date.now() < end;) await sleep(5);
+  assert.equal(server.imap.connections, 0);
+});
+
+test('row 11: a handshake that never comes ends at the deadline of the log-in, on both ports', async (t) => {
+  const server = await withTls(t, { limits: { loginTimeout: 200 } });
+  const client = await connected(server);
+  await client.command('a', 'STARTTLS');
+  const implicit = new ImapClient((await ImapClient.connect(server.tlsPort)).detach());
+  await client.closed();
+  await implicit.closed();
+  for (const end = Date.now() + 5_000; server.imap.connections > 0 && Date.now() < end;) await sleep(5);
+  assert.equal(server.imap.connections, 0);
+});
+
+test('STARTTLS and then no handshake, or nonsense: the connection ends and is not counted any more', async (t) => {
+  const server = await withTls(t);
+  for (const after of ['nonsense instead of a ClientHello\r\n', undefined]) {
+    const client = await connected(server);
+    await client.command('a', 'STARTTLS');
+    if (after === undefined) client.destroy();
+    else client.send(after);
+    await client.closed();
+    for (const end = Date.now() + 5_000; server.imap.connections > 0 && Date.now() < end;) await sleep(5);
+    assert.equal(server.imap.connections, 0);
+  }
+  assert.ok(server.events.some((event) => event.event === 'imap.tls.failed'));
 });
 
 test('row 18: commands behind STARTTLS in one packet are never run', async (t) => {

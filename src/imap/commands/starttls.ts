@@ -12,10 +12,14 @@ export const startTls: CommandHandler = {
     if (session.encrypted) return badReply('TLS is active already');
     if (!handshake) return badReply('TLS is not available');
     const lastWords = formatCompletion(tag, ok('Begin TLS negotiation now'));
-    const dropped = await session.transport.startTls(handshake, lastWords).catch((error: unknown) => {
-      session.logger.info('imap.tls.failed', { error: error instanceof Error ? error.message : String(error) });
-      throw new WireEnd('closed');
-    });
+    const cancel = session.clock.after(session.limits.loginTimeout, () => session.transport.destroy());
+    const dropped = await session.transport
+      .startTls(handshake, lastWords)
+      .catch((error: unknown) => {
+        session.logger.info('imap.tls.failed', { error: error instanceof Error ? error.message : String(error) });
+        throw new WireEnd('closed');
+      })
+      .finally(cancel);
     if (dropped > 0) session.logger.warn('imap.starttls.injection', { bytes: dropped });
     session.secured();
     return undefined;
