@@ -1,4 +1,5 @@
-/** `node dist/server.js [--config FILE]`. */
+/** `node dist/server.js [--config FILE]`: `buzon serve` under another name. */
 export async function main(args: readonly string[]): Promise<void> {
-  throw new Error(`serving is being built (arguments: ${args.join(' ') || 'none'})`);
+  const { runCommand } = await import('./main.ts');
+  process.exitCode = await runCommand(['serve', ...args]);
 }

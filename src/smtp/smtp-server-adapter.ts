@@ -11,7 +11,7 @@ import type { SmtpWire, TlsInfo, WireLine } from './wire.ts';
 
 export interface AdapterTls {
   /** The certificate for a name that the client asks for; for none, the default. */
-  readonly contextFor: (servername: string | undefined) => SecureContext;
+  readonly contextFor: (servername: string | undefined) => SecureContext | undefined;
 }
 
 /** Serves one socket: with `implicitTls` the handshake comes first. Resolves when the connection is over. */
@@ -59,7 +59,7 @@ export class SmtpAdapter {
 /** The package asks this map for `*` when a client names no host; its own entry is a key that everybody knows. */
 function defaultContext(tls: AdapterTls): Map<string, SecureContext> {
   const map = new Map<string, SecureContext>();
-  map.get = (name: string) => tls.contextFor(name === '*' ? undefined : name);
+  map.get = (name) => tls.contextFor(name === '*' ? undefined : name);
   map.has = () => true;
   return map;
 }

@@ -1,0 +1,66 @@
+// `buzon COMMAND …`: finds the command and runs it. Commands are imported only when called, so that `buzon help` starts fast.
+import { MailError } from '../lib/errors.ts';
+import type { Command, CommandIo } from './command.ts';
+
+const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  serve: async () => (await import('./serve.ts')).serve,
+  postmap: async () => (await import('./postmap.ts')).postmapCommand,
+  reload: async () => (await import('./reload.ts')).reload,
+};
+
+/** The process's own streams. */
+export function processIo(): CommandIo {
+  return {
+    out: (text) => void process.stdout.write(text),
+    err: (text) => void process.stderr.write(text),
+    stdin: process.stdin,
+    env: process.env,
+    cwd: process.cwd(),
+  };
+}
+
+/** Runs one command; gives its exit status. Errors are said in one line on `io.err`. */
+export async function runCommand(args: readonly string[], io: CommandIo = processIo()): Promise<number> {
+  const [name = 'help', ...rest] = args;
+  if (name === 'help' || name === '--help' || name === '-h') return help(rest[0], io);
+  if (name === 'version' || name === '--version') {
+    io.out(`buzon ${await version()}\n`);
+    return 0;
+  }
+  const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (!load) {
+    io.err(`buzon: there is no command "${name}"; "buzon help" lists them\n`);
+    return 2;
+  }
+  const command = await load();
+  if (rest.includes('--help')) {
+    io.out(command.usage + '\n');
+    return 0;
+  }
+  try {
+    return await command.run(rest, io);
+  } catch (error) {
+    if (!(error instanceof MailError)) throw error;
+    io.err(`buzon ${name}: ${error.message}\n`);
+    return 1;
+  }
+}
+
+async function help(name: string | undefined, io: CommandIo): Promise<number> {
+  const one = name !== undefined && Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (one) {
+    io.out((await one()).usage + '\n');
+    return 0;
+  }
+  const commands = await Promise.all(Object.values(COMMANDS).map((load) => load()));
+  io.out('usage: buzon COMMAND [arguments]\n\n');
+  for (const { name: n, summary } of commands) io.out(`  ${n.padEnd(10)} ${summary}\n`);
+  io.out('\n"buzon help COMMAND" tells more; docs/settings.md lists the settings.\n');
+  return 0;
+}
+
+async function version(): Promise<string> {
+  const { readFile } = await import('node:fs/promises');
+  const manifest: unknown = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8'));
+  return String((manifest as { version?: unknown }).version);
+}

@@ -1,0 +1,279 @@
+// A whole server in this process: where all parts are wired.
+//
+//   start: certificates → listeners bound → folders made → root given up → connections served
+//   stop: no new connections → sessions say goodbye, messages in flight finish → caches written
+import { chown, mkdir, unlink, writeFile } from 'node:fs/promises';
+import type { Socket } from 'node:net';
+import { join } from 'node:path';
+import { createHashing, type Hashing } from '../auth/hashing.ts';
+import { certificateFiles, CertificateStore } from '../config/certificates.ts';
+import type { Listener } from '../config/listeners.ts';
+import { openTable } from '../config/maps/table.ts';
+import type { Settings } from '../config/settings.ts';
+import type { AcceptMessage, OutboundQueue } from '../delivery/types.ts';
+import { ImapServer } from '../imap/server.ts';
+import { systemClock, type Clock } from '../lib/clock.ts';
+import { MailError } from '../lib/errors.ts';
+import { silentLogger, type Logger } from '../lib/logger.ts';
+import { noQueue } from '../queue/no-queue.ts';
+import { SmtpService, type SmtpServerOptions } from '../smtp/server.ts';
+import type { SmtpSessionOptions } from '../smtp/session.ts';
+import { MailStore } from '../storage/mail-store.ts';
+import { connectionsFor, imapLimits, smtpLimits } from './limits.ts';
+import { Listeners, type BoundAddress } from './listeners.ts';
+import { Parts } from './parts.ts';
+import { dropPrivileges, lookUpIdentity, type Identity } from './privileges.ts';
+import { serverHandshake } from './tls.ts';
+
+export interface MailServerDeps {
+  readonly logger?: Logger;
+  readonly clock?: Clock;
+  /** Takes mail for other hosts; without one it is refused with 451 4.3.0. */
+  readonly queue?: OutboundQueue;
+  /** Gives up root once the ports are bound: for a process that is nothing but this server. */
+  readonly dropPrivileges?: boolean;
+  /** Asked at each stage of an SMTP session before its own checks: a reply refuses it. */
+  readonly onStage?: SmtpSessionOptions['onStage'];
+  /** Called with each message that was accepted, after its 250 is due. */
+  readonly onAccepted?: (message: Parameters<AcceptMessage>[0]) => void | Promise<void>;
+}
+
+/** Old parts may still answer a question that was asked before a reload. */
+const PARTS_LINGER_MS = 60_000;
+
+export class MailServer {
+  readonly #logger: Logger;
+  readonly #clock: Clock;
+  readonly #deps: MailServerDeps;
+  readonly #hashing: Hashing = createHashing();
+  readonly #listeners = new Listeners();
+  readonly #store: MailStore;
+  #parts: Parts;
+  #certificates: CertificateStore | undefined;
+  #mx: SmtpService | undefined;
+  #submission: SmtpService | undefined;
+  #imap: ImapServer | undefined;
+  #connections = 0;
+  #maxConnections = 0;
+  #started = false;
+
+  /** @throws MailError config for tables that cannot be */
+  constructor(settings: Settings, deps: MailServerDeps = {}) {
+    this.#deps = deps;
+    this.#logger = deps.logger ?? silentLogger;
+    this.#clock = deps.clock ?? systemClock;
+    this.#store = new MailStore({
+      logger: this.#logger,
+      clock: this.#clock,
+      saveCrlf: settings.mail_save_crlf,
+      separator: settings.namespace.separator,
+    });
+    this.#parts = this.#makeParts(settings);
+  }
+
+  #makeParts(settings: Settings): Parts {
+    return new Parts(settings, {
+      logger: this.#logger,
+      clock: this.#clock,
+      hashing: this.#hashing,
+      queue: this.#deps.queue ?? noQueue,
+      storeOf: (location) => this.#store.account(location),
+    });
+  }
+
+  get settings(): Settings {
+    return this.#parts.settings;
+  }
+  get addresses(): readonly BoundAddress[] {
+    return this.#listeners.addresses;
+  }
+
+  // ---- beginning
+
+  /** @throws MailError config: what is wrong and what to do */
+  async start(): Promise<void> {
+    const { settings } = this;
+    this.#certificates = await CertificateStore.load({
+      certificates: certificateFiles(settings),
+      logger: this.#logger,
+      clock: this.#clock,
+    });
+    const identity = this.#deps.dropPrivileges ? await mailIdentity(settings, this.#logger) : undefined;
+    await this.#listeners.bind(settings.listeners);
+    try {
+      await makeFolders(settings, identity);
+      if (identity) dropPrivileges(identity);
+      this.#maxConnections = await connectionsFor(settings.client_limit);
+      this.#makeServices();
+      await writeFile(pidFile(settings), `${process.pid}\n`).catch(() => undefined);
+    } catch (error) {
+      await this.#listeners.close();
+      throw error;
+    }
+    this.#certificates.watch();
+    this.#listeners.open((socket, listener) => this.#connected(socket, listener));
+    this.#started = true;
+    this.#logger.info('server.ready', {
+      hostname: settings.hostname,
+      listeners: this.addresses.map(({ protocol, address, port }) => `${protocol}:${address}:${port}`),
+    });
+  }
+
+  #makeServices(): void {
+    const certificates = this.#certificates;
+    if (!certificates) return;
+    const hasTls = certificates.certificates.length > 0;
+    this.#mx = new SmtpService(this.#smtpOptions('smtp', hasTls ? certificates : undefined));
+    this.#submission = new SmtpService(this.#smtpOptions('submission', hasTls ? certificates : undefined));
+    // What a reload changes is looked up each time.
+    const live = (): Parts => this.#parts;
+    this.#imap = new ImapServer({
+      get hostname() {
+        return live().settings.hostname;
+      },
+      namespace: this.settings.namespace,
+      get limits() {
+        return imapLimits(live().settings);
+      },
+      get authenticator() {
+        return live().authenticator;
+      },
+      accountStore: ({ address, maildir, quota }) => this.#store.account({ address, maildir, quota }),
+      spoolFolder: join(this.settings.data_directory, 'spool'),
+      clock: this.#clock,
+      logger: this.#logger,
+      ...(hasTls ? { startTls: (socket) => serverHandshake(socket, certificates) } : {}),
+    });
+  }
+
+  #smtpOptions(service: 'smtp' | 'submission', certificates: CertificateStore | undefined): SmtpServerOptions {
+    const live = (): Parts => this.#parts;
+    const { onStage } = this.#deps;
+    return {
+      service,
+      get hostname() {
+        return live().settings.hostname;
+      },
+      get limits() {
+        return smtpLimits(live().settings);
+      },
+      get router() {
+        return live().router;
+      },
+      get authenticator() {
+        return live().authenticator;
+      },
+      get tlsLevel() {
+        return certificates ? live().settings.smtpd_tls_security_level : 'none';
+      },
+      get bareNewline() {
+        return live().settings.smtpd_forbid_bare_newline;
+      },
+      queue: this.#deps.queue ?? noQueue,
+      accept: (message) => this.#accept(message),
+      isTrusted: (address) => this.#parts.isTrusted(address),
+      checkMailbox: (address) => this.#parts.delivery.checkMailbox(address),
+      spoolFolder: join(this.settings.data_directory, 'spool'),
+      clock: this.#clock,
+      logger: this.#logger,
+      ...(certificates ? { tls: { contextFor: (name: string | undefined) => certificates.secureContextFor(name) } } : {}),
+      ...(onStage ? { onStage } : {}),
+    };
+  }
+
+  async #accept(message: Parameters<AcceptMessage>[0]): Promise<void> {
+    await this.#parts.delivery.accept(message);
+    await this.#deps.onAccepted?.(message);
+  }
+
+  #connected(socket: Socket, { protocol }: Listener): void {
+    const isImap = protocol === 'imap' || protocol === 'imaps';
+    const implicitTls = protocol === 'imaps' || protocol === 'submissions';
+    if (this.#connections >= this.#maxConnections) return this.#full(socket, isImap, implicitTls);
+    this.#connections++;
+    socket.once('close', () => this.#connections--);
+    if (isImap) void this.#imap?.serve(socket, implicitTls);
+    else (protocol === 'smtp' ? this.#mx : this.#submission)?.serve(socket, implicitTls);
+  }
+
+  /** Our own limit answers before the limit of open files cuts connections without a word. */
+  #full(socket: Socket, isImap: boolean, implicitTls: boolean): void {
+    this.#logger.warn('server.full', { connections: this.#connections });
+    if (!implicitTls)
+      socket.write(
+        isImap
+          ? '* BYE [UNAVAILABLE] Too many connections, try again later\r\n'
+          : `421 4.7.0 ${this.settings.hostname} Error: too many connections\r\n`,
+      );
+    socket.end();
+    socket.resume();
+    setTimeout(() => socket.destroy(), 1_000).unref();
+  }
+
+  // ---- while it runs
+
+  /** Takes over new settings, tables and certificates; sessions go on. @throws MailError config: then everything stays as it was */
+  async reload(settings: Settings): Promise<void> {
+    const parts = this.#makeParts(settings);
+    const old = this.#parts;
+    this.#parts = parts;
+    await this.#certificates?.reload(certificateFiles(settings));
+    setTimeout(() => old.close(), PARTS_LINGER_MS).unref();
+    this.#logger.info('server.reloaded', {});
+  }
+
+  // ---- the end
+
+  /** Takes no more connections, lets messages in flight finish (at most shutdown_timeout), and writes what the caches hold. */
+  async stop(): Promise<void> {
+    if (!this.#started) return;
+    this.#started = false;
+    await this.#listeners.close();
+    const grace = this.settings.shutdown_timeout;
+    await Promise.all([this.#mx?.close(grace), this.#submission?.close(grace), this.#imap?.close(Math.min(grace, 5_000))]);
+    this.#certificates?.close();
+    this.#parts.close();
+    this.#store.close();
+    await this.#hashing.close();
+    await unlink(pidFile(this.settings)).catch(() => undefined);
+    this.#logger.info('server.stopped', {});
+  }
+}
+
+/** Where the running server's process id is: `buzon reload` and logrotate send it SIGHUP. */
+export const pidFile = (settings: Pick<Settings, 'data_directory'>): string => join(settings.data_directory, 'buzon.pid');
+
+/** The one owner of the mail tree: of virtual_uid_maps and virtual_gid_maps when they are there, else the settings' user and group. */
+async function mailIdentity(settings: Settings, logger: Logger): Promise<Identity> {
+  const idOf = async (specs: readonly string[], otherwise: string): Promise<string> => {
+    const [spec] = specs;
+    if (spec === undefined) return otherwise;
+    const table = openTable(spec, { logger });
+    try {
+      return (await table.get('*')) ?? (await table.entries())[0]?.[1] ?? otherwise;
+    } finally {
+      table.close();
+    }
+  };
+  return lookUpIdentity(
+    await idOf(settings.virtual_uid_maps, settings.user),
+    await idOf(settings.virtual_gid_maps, settings.group),
+  );
+}
+
+/** The server's own folders: made as whoever started it, given to whom it serves as. */
+async function makeFolders(settings: Settings, identity: Identity | undefined): Promise<void> {
+  for (const folder of [settings.data_directory, join(settings.data_directory, 'spool')]) {
+    try {
+      await mkdir(folder, { recursive: true, mode: 0o750 });
+      if (identity && process.getuid?.() === 0) await chown(folder, identity.uid, identity.gid);
+    } catch (error) {
+      throw new MailError(
+        'config',
+        'NO_DATA_FOLDER',
+        `cannot make the folder ${folder}: make it, or set another data_directory`,
+        { cause: error },
+      );
+    }
+  }
+}
