@@ -27,7 +27,7 @@ export class Listeners {
   }
 
   #listen(listener: Listener): Promise<Server> {
-    const server = createServer({ pauseOnConnect: true, noDelay: true }, (socket) => this.#connected(socket, listener));
+    const server = createServer({ noDelay: true }, (socket) => this.#connected(socket, listener));
     return new Promise((resolve, reject) => {
       server.once('error', (error) => reject(bindError(error, listener)));
       server.listen({ host: listener.address, port: listener.port, ipv6Only: listener.address === '::', backlog: 511 }, () => {
@@ -45,7 +45,7 @@ export class Listeners {
     else this.#waiting.push({ socket, listener });
   }
 
-  /** From now on connections go to `take` (paused), those that waited first. */
+  /** From now on connections go to `take`, those that waited first. */
   open(take: TakeSocket): void {
     this.#take = take;
     for (const { socket, listener } of this.#waiting) if (!socket.destroyed) take(socket, listener);

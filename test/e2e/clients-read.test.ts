@@ -1,10 +1,10 @@
 // Debian's reading programs against the running server: curl, getmail, fetchmail, mutt, Python's imaplib, and imapflow.
 import assert from 'node:assert/strict';
-import { chmod, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { appendFile, chmod, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { ImapFlow } from 'imapflow';
-import { startMailHost, type MailHost } from '../support/mail-host.ts';
+import { startMailHost, TREE_OWNER, type MailHost } from '../support/mail-host.ts';
 import { deliverBySmtp } from '../support/smtp-send.ts';
 import { requireProgram, run } from '../support/programs.ts';
 
@@ -52,7 +52,9 @@ test('getmail fetches everything into a Maildir', async (t) => {
     join(directory, 'getmailrc'),
     `[retriever]\ntype = SimpleIMAPSSLRetriever\nserver = localhost\nport = ${host.ports.imaps}\nusername = getmail@example.test\npassword = getmail-secret\nca_certs = ${host.ca}\n[destination]\ntype = Maildir\npath = ${directory}/mail/\n[options]\nread_all = true\ndelete = true\n`,
   );
-  const result = await run(getmail, [`--getmaildir=${directory}`], { env: { ...process.env, HOME: directory } });
+  // getmail refuses to deliver as root.
+  if (TREE_OWNER) await run('/bin/chown', ['-R', `${TREE_OWNER.uid}:${TREE_OWNER.gid}`, directory]);
+  const result = await run(getmail, [`--getmaildir=${directory}`], { env: { ...process.env, HOME: directory }, ...TREE_OWNER });
   assert.equal(result.status, 0, result.stdout + result.stderr);
   const names = await readdir(join(directory, 'mail', 'new'));
   assert.equal(names.length, 3, result.stdout + result.stderr);
@@ -89,10 +91,11 @@ test('mutt opens the mailbox over TLS, reads a message and flags it', async (t) 
   const copy = join(host.directory, 'mutt-copy');
   await writeFile(
     muttrc,
-    `set imap_user="mutt@example.test"\nset imap_pass="mutt-secret"\nset certificate_file=${host.ca}\nset ssl_usesystemcerts=no\nset wait_key=no\nset quit=yes\nset confirmappend=no\nset mail_check=1\n`,
+    `set imap_user="mutt@example.test"\nset imap_pass="mutt-secret"\nset certificate_file=${host.ca}\nset wait_key=no\nset quit=yes\nset confirmappend=no\nset mail_check=1\n`,
   );
   const keys = `<first-entry><next-entry><flag-message><first-entry><next-entry><pipe-message>cat > ${copy}<enter><sync-mailbox><quit>`;
-  const command = `${mutt} -n -F ${muttrc} -f imaps://localhost:${host.ports.imaps}/INBOX -e 'push "${keys}"'`;
+  await appendFile(muttrc, `push "${keys}"\n`);
+  const command = `${mutt} -n -F ${muttrc} -f imaps://localhost:${host.ports.imaps}/INBOX < /dev/tty`;
   const result = await run(script, ['-qec', command, '/dev/null'], {
     env: { ...process.env, HOME: host.directory, TERM: 'xterm', LINES: '40', COLUMNS: '100' },
     timeoutMs: 40_000,

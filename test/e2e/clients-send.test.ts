@@ -140,7 +140,7 @@ test('mutt sends through submission', async (t) => {
   const muttrc = join(host.directory, 'muttrc-send');
   await writeFile(
     muttrc,
-    `set smtp_url="smtps://ana%40example.test@localhost:${host.ports.submissions}/"\nset smtp_pass="ana-secret"\nset certificate_file=${host.ca}\nset ssl_usesystemcerts=no\nset ssl_verify_host=yes\nset from=ana@example.test\nset use_from=yes\nset realname=Ana\nset copy=no\nset smtp_authenticators="plain"\n`,
+    `set smtp_url="smtps://ana%40example.test@localhost:${host.ports.submissions}/"\nset smtp_pass="ana-secret"\nset certificate_file=${host.ca}\nset ssl_verify_host=yes\nset from=ana@example.test\nset use_from=yes\nset realname=Ana\nset copy=no\nset smtp_authenticators="plain"\n`,
   );
   const said = await succeeds(t, 'mutt', ['-n', '-F', muttrc, '-s', 'mutt-mail', '--', 'info@example.test'], {
     input: 'hello from mutt\n',
