@@ -12,7 +12,7 @@ import { errnoOf } from '../lib/errors.ts';
 import { dropPrivileges, ownerOf } from '../worker/privileges.ts';
 import type { MailServer } from '../worker/mail-server.ts';
 import type { CommandIo } from './command.ts';
-import { runServer } from './serve.ts';
+import { runServer } from './foreground.ts';
 
 const DOMAIN = 'example.test';
 const ADDRESSES = [`info@${DOMAIN}`, `ana@${DOMAIN}`] as const;
@@ -28,7 +28,7 @@ export async function startDemo(io: CommandIo): Promise<number> {
   const folder = join(project, 'demo');
   const passwords = await prepare(folder);
   const file = join(folder, 'buzon.yaml');
-  await runServer(file, await loadSettings(file), io, (server) => io.out(welcome(server, folder, passwords)));
+  await runServer(file, await loadSettings(file), (server) => io.out(welcome(server, folder, passwords)));
   return 0;
 }
 
