@@ -129,3 +129,20 @@ test('literal announcements', () => {
   ];
   for (const [line, expected] of table) assert.deepEqual(literalAtEnd(Buffer.from(line)), expected, line);
 });
+
+test('row 21: however much a peer sends, a busy session holds its high water and one chunk of it', async () => {
+  let full = false;
+  const reader = new ByteReader(131_072, (now) => (full = now));
+  const chunk = Buffer.alloc(65_536, '(');
+  let most = 0;
+  for (let sent = 0, taken = 0; sent < 10_000_000;) {
+    // A paused socket delivers nothing: the kernel's window holds the peer back.
+    if (!full) {
+      reader.push(chunk);
+      sent += chunk.length;
+    } else taken += (await reader.some(100_000)).length;
+    most = Math.max(most, reader.buffered);
+    assert.ok(taken <= sent);
+  }
+  assert.ok(most <= 131_072 + 65_536, `${most} bytes held`);
+});
