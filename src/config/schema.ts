@@ -417,11 +417,11 @@ function loginFields() {
     new_pass_scheme: field(
       {
         type: 'password scheme',
-        description: 'Scheme of the passwords that `buzon user` writes.',
+        description: 'Scheme of the passwords that `buzon user` writes: ARGON2ID, SCRAM-SHA-256, SSHA512 or PLAIN.',
         default: 'ARGON2ID',
-        example: 'SHA512-CRYPT',
+        example: 'SCRAM-SHA-256',
       },
-      readScheme,
+      readWord(['ARGON2ID', 'SCRAM-SHA-256', 'SSHA512', 'PLAIN']),
     ),
   };
 }

@@ -1,0 +1,69 @@
+// Tables as files: readable, compiled, in step with their text, without lines that are left out.
+import { stat } from 'node:fs/promises';
+import { readMapSpec, type MapSpec } from '../../config/map-spec.ts';
+import { compiledName } from '../../config/maps/compile.ts';
+import { openAliases, openTable } from '../../config/maps/table.ts';
+import type { Settings } from '../../config/settings.ts';
+import { errnoOf, MailError } from '../../lib/errors.ts';
+import { silentLogger } from '../../lib/logger.ts';
+import type { Report } from './finding.ts';
+
+const LISTS = ['virtual_mailbox_domains', 'virtual_alias_domains', 'mydestination'] as const;
+const TABLES = ['virtual_mailbox_maps', 'virtual_alias_maps', 'alias_maps', 'virtual_uid_maps', 'virtual_gid_maps'] as const;
+
+export async function checkTables(settings: Settings, report: Report): Promise<void> {
+  const seen = new Set<string>();
+  for (const name of [...TABLES, ...LISTS])
+    for (const spec of settings[name]) {
+      if (seen.has(spec) || !/^[a-z]+:/.test(spec)) continue;
+      seen.add(spec);
+      await checkTable(name, spec, report);
+    }
+}
+
+async function checkTable(setting: string, spec: string, report: Report): Promise<void> {
+  const open = setting === 'alias_maps' ? openAliases : openTable;
+  try {
+    const table = open(spec, { logger: silentLogger });
+    for (const { line, text, ignored } of await table.load())
+      report.warn(
+        'MAP_LINE',
+        `${spec} line ${line}`,
+        `${text}${ignored ? ' (the line is left out)' : ''}`,
+        'a line of the form: key value',
+      );
+    table.close();
+    const read = readMapSpec(spec, '/');
+    if (open === openTable && ['hash', 'btree', 'lmdb'].includes(read.type)) await checkCompiled(read, report);
+  } catch (error) {
+    if (!(error instanceof MailError)) throw error;
+    report.error('MAP_UNREADABLE', setting, error.detail || error.message, 'a table that is there and may be read');
+  }
+}
+
+async function checkCompiled({ name, spec }: MapSpec, report: Report): Promise<void> {
+  const [text, compiled, berkeley] = await Promise.all([mtimeOf(name), mtimeOf(compiledName(name)), mtimeOf(`${name}.db`)]);
+  if (compiled !== undefined && text !== undefined && text > compiled)
+    report.warn(
+      'MAP_STALE',
+      spec,
+      `database ${compiledName(name)} is older than source file ${name}`,
+      `run: buzon postmap ${name}`,
+    );
+  if (compiled === undefined && berkeley !== undefined)
+    report.warn(
+      'MAP_BERKELEY_ONLY',
+      spec,
+      `there is only Postfix’s ${name}.db, which Buzon does not read: the text ${name} counts`,
+      `run: buzon postmap ${name}`,
+    );
+}
+
+async function mtimeOf(file: string): Promise<number | undefined> {
+  try {
+    return (await stat(file)).mtimeMs;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
