@@ -1,7 +1,7 @@
 // The mail tree on disk: owners, modes, and the passwd and shadow files that decide who may log in.
 import type { Stats } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import { isAbsolute, join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { PasswdFiles } from '../../auth/passwd-file.ts';
 import { unsupportedReason } from '../../auth/stored-password.ts';
 import { Semaphore } from '../../lib/async.ts';
@@ -52,7 +52,7 @@ interface Home {
 
 async function checkHome(world: World, report: Report, { address, value, owner, files }: Home): Promise<void> {
   const base = world.settings.virtual_mailbox_base;
-  const home = isAbsolute(value) ? join(base, `.${value}`) : join(base, value);
+  const home = resolve(base, `./${value}`);
   const found = await statOrNothing(home);
   // A home is made with the first mail; the domain's files may still let its owner in.
   if (found && !found.isDirectory()) {
