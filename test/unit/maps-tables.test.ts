@@ -76,6 +76,19 @@ test('a text table is seen anew at the next look-up after it changed', async (t)
   assert.equal(await table.get('a'), '5');
 });
 
+test('a text that an editor is writing is not believed before it is whole', async (t) => {
+  const file = join(await tempFolder(t), 'map');
+  await writeFile(file, 'a 1\nb 2\n');
+  const table = openTable(`texthash:${file}`, deps);
+  assert.equal(await table.get('b'), '2');
+  // As editors do: emptied first, filled a moment later.
+  await writeFile(file, '');
+  const asked = table.get('b');
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  await writeFile(file, 'a 1\nb 3\n');
+  assert.equal(await asked, '3');
+});
+
 test('hash: is FILE.sqlite, seen at once by who has it open; without it the text', async (t) => {
   const file = join(await tempFolder(t), 'vmailbox');
   await writeFile(file, 'a 1\n');

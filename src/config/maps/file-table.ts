@@ -29,7 +29,7 @@ export interface FileTableOptions {
   readonly clock: Clock;
 }
 
-/** A text younger than this is looked at twice before it is believed: an editor may be in the middle of writing it. */
+/** A changed text younger than this is looked at twice before it is believed: an editor may be in the middle of writing it. */
 const YOUNG_MS = 1000;
 const SETTLE_MS = 20;
 /** How often a file that keeps changing is read again before the look-up fails. */
@@ -112,7 +112,7 @@ export class FileTable {
       for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
         const before = await stat(file, { bigint: true });
         if (before.size > BigInt(MAX_TABLE_BYTES)) throw new Error(`over ${MAX_TABLE_BYTES} bytes`);
-        if (Math.abs(clock.now() - Number(before.mtimeMs)) < YOUNG_MS) await sleep(SETTLE_MS);
+        if (this.#contents && Math.abs(clock.now() - Number(before.mtimeMs)) < YOUNG_MS) await sleep(SETTLE_MS);
         const bytes = await readFile(file);
         const after = await stat(file, { bigint: true });
         if (stateOf(before) !== stateOf(after)) continue;
