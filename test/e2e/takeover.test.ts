@@ -36,9 +36,11 @@ async function snapshot(port: number, user: string, password: string): Promise<R
     auth: { user, pass: password },
     logger: false,
   });
+  await using _closed = { [Symbol.asyncDispose]: () => Promise.resolve(client.close()) };
   await client.connect();
   const seen: Record<string, unknown> = {};
   for (const entry of await client.list()) {
+    if ([...entry.flags].some((flag) => /^\\(Noselect|NonExistent)$/i.test(flag))) continue;
     const lock = await client.getMailboxLock(entry.path, { readOnly: true });
     const mailbox = client.mailbox;
     assert.ok(mailbox);
@@ -83,6 +85,7 @@ async function useMailbox(port: number, user: string, password: string, round: s
     auth: { user, pass: password },
     logger: false,
   });
+  await using _closed = { [Symbol.asyncDispose]: () => Promise.resolve(client.close()) };
   await client.connect();
   await client.mailboxCreate(`Obra ${round}`);
   await client.mailboxCreate(['Árbol', `rama ${round}`]);
@@ -111,21 +114,17 @@ test('a tree of Postfix and Dovecot is served with the same UIDs, given back, an
   // The settings name what Postfix's main.cf names: hash:, of which only Berkeley's .db is compiled.
   const yaml = await readFile(host.settingsFile, 'utf8');
   await writeFile(host.settingsFile, `${yaml}\nvirtual_mailbox_maps: hash:${vmailbox(host)}\n`);
-  const postfix = await Postfix.create({
+  await using postfix = await Postfix.create({
     directory: host.directory,
     base: host.base,
     domains: ['example.test', 'otro.test'],
     vmailbox: vmailbox(host),
   });
-  const dovecot = await Dovecot.create({
+  await using dovecot = await Dovecot.create({
     directory: host.directory,
     base: host.base,
     cert: host.ca,
     key: join(host.directory, 'key.pem'),
-  });
-  t.after(async () => {
-    await postfix.stop();
-    await dovecot.stop();
   });
 
   // What the old host leaves behind.

@@ -117,4 +117,8 @@ service stats {
     const pidFile = join(this.#directory, 'run', 'master.pid');
     await eventually(async () => (await readFile(pidFile).catch(() => undefined)) === undefined, 'Dovecot has stopped');
   }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
 }

@@ -112,4 +112,8 @@ smtpd_relay_restrictions = permit_mynetworks,reject
     this.#running = false;
     await run('/usr/sbin/postfix', ['-c', this.config, 'stop']);
   }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
 }

@@ -72,7 +72,11 @@ export function run(
     child.on('error', reject);
     // A daemon that went to the background may keep our pipes: after the program's end its output is waited for a moment only.
     child.on('exit', (status) => {
-      const timer = setTimeout(() => resolve({ status, stdout, stderr }), 500);
+      const timer = setTimeout(() => {
+        child.stdout.destroy();
+        child.stderr.destroy();
+        resolve({ status, stdout, stderr });
+      }, 500);
       child.on('close', () => {
         clearTimeout(timer);
         resolve({ status, stdout, stderr });
