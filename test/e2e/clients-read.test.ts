@@ -89,6 +89,8 @@ test('mutt opens the mailbox over TLS, reads a message and flags it', async (t) 
   if (mutt === undefined || script === undefined) return;
   const muttrc = join(host.directory, 'muttrc-read');
   const copy = join(host.directory, 'mutt-copy');
+  // Without its folder mutt asks first, and the question eats the keys.
+  await mkdir(join(host.directory, 'Mail'), { recursive: true });
   await writeFile(
     muttrc,
     `set imap_user="mutt@example.test"\nset imap_pass="mutt-secret"\nset certificate_file=${host.ca}\nset wait_key=no\nset quit=yes\nset confirmappend=no\nset mail_check=1\n`,

@@ -1,7 +1,7 @@
 // A host set up by the guide is taken over, given back, and taken over again: Debian's Postfix virtual(8) and Dovecot 2.3 make and
 // use the tree, then Buzon, then they again, twice, under one mbsync cache that never has anything to move.
 import assert from 'node:assert/strict';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { ImapFlow } from 'imapflow';
@@ -27,7 +27,12 @@ async function deliver(port: number, to: string, subjects: readonly string[]): P
 }
 
 /** What a client sees of every mailbox: UIDVALIDITY, and UID, flags, size and subject of each message. */
-async function snapshot(port: number, user: string, password: string): Promise<Record<string, unknown>> {
+async function snapshot(
+  port: number,
+  user: string,
+  password: string,
+  counts: (flag: string) => boolean = () => true,
+): Promise<Record<string, unknown>> {
   const client = new ImapFlow({
     host: '127.0.0.1',
     port,
@@ -54,7 +59,7 @@ async function snapshot(port: number, user: string, password: string): Promise<R
       subscribed: entry.subscribed,
       messages: messages.map((m) => ({
         uid: m.uid,
-        flags: [...(m.flags ?? [])].filter((flag) => flag !== '\\Recent').sort(),
+        flags: [...(m.flags ?? [])].filter((flag) => flag !== '\\Recent' && counts(flag)).sort(),
         size: m.size,
         date: m.internalDate,
         subject: m.envelope?.subject,
@@ -66,13 +71,19 @@ async function snapshot(port: number, user: string, password: string): Promise<R
   return seen;
 }
 
-async function nothingMoves(program: string, mirror: Mirror): Promise<void> {
+/** Every message file's path, flags included, under a Maildir tree. */
+async function messageFiles(root: string): Promise<string[]> {
+  const names = await readdir(root, { recursive: true });
+  return names.filter((name) => /(^|\/)(cur|new)\/[^/]+$/.test(name)).sort();
+}
+
+/** A run of mbsync that finds nothing to do: no message added, changed or removed on either side. */
+async function nothingMoves(program: string, mirror: Mirror, maildir: string): Promise<void> {
+  const state = async (): Promise<string[][]> => [await messageFiles(mirror.maildir), await messageFiles(maildir)];
+  const before = await state();
   const said = await mbsync(program, mirror, '-V');
-  const moved = said
-    .split('\n')
-    .filter((line) => /(pulling|pushing|propagating|trashing|expunging) /i.test(line) && !/0 /.test(line));
   assert.doesNotMatch(said, /UIDVALIDITY/i, said);
-  assert.deepEqual(moved, [], said);
+  assert.deepEqual(await state(), before, said);
 }
 
 /** Work of an ordinary user: folders, copies, flags, keywords, deletions. */
@@ -138,8 +149,20 @@ test('a tree of Postfix and Dovecot is served with the same UIDs, given back, an
     await dovecot
       .doveadm('flags', 'add', '-u', ANA, n < 26 ? `kw${n}` : `late${n}`, 'mailbox', 'Obra dovecot', 'uid', '1')
       .catch(() => '');
+  // A Maildir name has letters for 26 keywords; what Dovecot takes beyond lives in its own index, where nobody else can see it.
+  const letters = (await readFile(join(host.maildir(ANA), '.Obra dovecot', 'dovecot-keywords'), 'utf8'))
+    .split('\n')
+    .filter((line) => /^([0-9]|1[0-9]|2[0-5]) /.test(line))
+    .map((line) => line.slice(line.indexOf(' ') + 1));
+  assert.equal(letters.length, 26);
+  const seen = async (port: number): Promise<Record<string, unknown>> =>
+    snapshot(port, ANA, USERS[ANA], (flag) => !/^(kw|late)/.test(flag) || letters.includes(flag));
+  // Flags on a file that still lies in new/: other programs put such there, and Dovecot reads them.
+  const inCur = (await host.names(ANA, 'cur')).find((name) => name.endsWith(':2,DS'));
+  assert.ok(inCur !== undefined, (await host.names(ANA, 'cur')).join(' '));
+  await rename(join(host.maildir(ANA), 'cur', inCur), join(host.maildir(ANA), 'new', inCur.replace(/DS$/, 'DFS')));
   const fromDovecot = {
-    ana: await snapshot(dovecot.ports.imaps, ANA, USERS[ANA]),
+    ana: await seen(dovecot.ports.imaps),
     otra: await snapshot(dovecot.ports.imaps, 'ana@otro.test', USERS['ana@otro.test']),
   };
   const mirror = await mbsyncConfig({ directory: host.directory, ca: host.ca, ports: dovecot.ports }, ANA, USERS[ANA]);
@@ -149,21 +172,21 @@ test('a tree of Postfix and Dovecot is served with the same UIDs, given back, an
   await postfix.stop();
   await dovecot.stop();
   const db = await readFile(`${vmailbox(host)}.db`);
-  // A stale next-UID in the uidlist's header, as Dovecot leaves it, and a flag on a file that still lies in new/.
+  // A stale next-UID in the uidlist's header, as Dovecot leaves it.
   const uidlist = join(host.maildir(ANA), 'dovecot-uidlist');
   await writeFile(uidlist, (await readFile(uidlist, 'utf8')).replace(/^(3 V\d+ N)\d+/, '$11'));
 
   await host.start();
-  assert.deepEqual(await snapshot(host.ports.imaps, ANA, USERS[ANA]), fromDovecot.ana);
+  assert.deepEqual(await seen(host.ports.imaps), fromDovecot.ana);
   assert.deepEqual(await snapshot(host.ports.imaps, 'ana@otro.test', USERS['ana@otro.test']), fromDovecot.otra);
   await port(host.ports.imaps);
-  await nothingMoves(program, mirror);
+  await nothingMoves(program, mirror, host.maildir(ANA));
 
   for (const round of ['1', '2']) {
     // Buzon's turn.
     await deliver(host.ports.smtp, ANA, [`b${round} one`, `b${round} two`, `b${round} three`]);
     await useMailbox(host.ports.imaps, ANA, USERS[ANA], `buzon ${round}`);
-    const fromBuzon = await snapshot(host.ports.imaps, ANA, USERS[ANA]);
+    const fromBuzon = await seen(host.ports.imaps);
     await mbsync(program, mirror);
     assert.equal(await host.stop(), 0);
     assert.deepEqual(await readFile(`${vmailbox(host)}.db`), db, 'the Berkeley map is untouched');
@@ -171,20 +194,20 @@ test('a tree of Postfix and Dovecot is served with the same UIDs, given back, an
     // Untouched Postfix and Dovecot start on it.
     await postfix.start();
     await dovecot.start();
-    assert.deepEqual(await snapshot(dovecot.ports.imaps, ANA, USERS[ANA]), fromBuzon, await dovecot.log());
+    assert.deepEqual(await seen(dovecot.ports.imaps), fromBuzon, await dovecot.log());
     await port(dovecot.ports.imaps);
-    await nothingMoves(program, mirror);
+    await nothingMoves(program, mirror, host.maildir(ANA));
     await deliver(postfix.port, ANA, [`d${round} one`, `d${round} two`, `d${round} three`]);
     await postfix.drained();
     await useMailbox(dovecot.ports.imaps, ANA, USERS[ANA], `dovecot ${round}`);
-    const again = await snapshot(dovecot.ports.imaps, ANA, USERS[ANA]);
+    const again = await seen(dovecot.ports.imaps);
     await mbsync(program, mirror);
     await postfix.stop();
     await dovecot.stop();
     assert.doesNotMatch(await dovecot.log(), /(Corrupted|Broken|Error: .*(uidlist|maildir|UIDs?))/i);
     await host.start();
-    assert.deepEqual(await snapshot(host.ports.imaps, ANA, USERS[ANA]), again);
+    assert.deepEqual(await seen(host.ports.imaps), again);
     await port(host.ports.imaps);
-    await nothingMoves(program, mirror);
+    await nothingMoves(program, mirror, host.maildir(ANA));
   }
 });
