@@ -267,7 +267,7 @@ export function certificateNames(x509: X509Certificate): string[] {
 }
 
 /** @throws MailError config `TLS_UNREADABLE` */
-async function readPemFile(path: string): Promise<PemFile> {
+export async function readPemFile(path: string): Promise<PemFile> {
   try {
     await using handle = await open(path, 'r');
     const { mode, mtimeMs, size, ino, ctimeMs } = await handle.stat();

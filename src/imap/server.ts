@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Account } from '../auth/types.ts';
+import { takePlace, type Counters } from '../lib/counters.ts';
 import type { Logger } from '../lib/logger.ts';
 import { capabilitiesBeforeLogin } from './commands/capability.ts';
 import { commandNamed } from './commands/table.ts';
@@ -10,6 +11,8 @@ import { ImapSession, type SessionOptions } from './session.ts';
 import { Transport } from './wire/transport.ts';
 
 export interface ImapServerOptions extends SessionOptions {
+  /** Connections of an address and sessions of a user are counted here. */
+  readonly counters: Counters;
   readonly logger: Logger;
 }
 
@@ -21,8 +24,6 @@ export class ImapServer {
   /** Connections counted, handshakes included. */
   #connections = 0;
   readonly #handshaking = new Set<Socket>();
-  readonly #perAddress = new Counter();
-  readonly #perUser = new Counter();
   #closing = false;
   #onEmpty: (() => void) | undefined;
 
@@ -39,11 +40,14 @@ export class ImapServer {
     const remote = plainAddress(socket.remoteAddress ?? '');
     const block = addressBlock(remote);
     socket.on('error', () => undefined);
-    const refusal = this.#refusal(block);
+    const refusal = this.#refusal();
     if (refusal !== undefined) return this.#refuse(socket, implicitTls, remote, refusal);
     this.#connections++;
-    this.#perAddress.add(block);
+    const { counters, limits } = this.#options;
+    const leave = await takePlace(counters, 'imap', block, limits.connectionsPerAddress).catch(() => undefined);
     try {
+      if (!leave) return this.#refuse(socket, implicitTls, remote, 'Too many connections from your address');
+      if (socket.destroyed) return;
       socket.setNoDelay(true);
       const stream = implicitTls ? await this.#handshake(socket) : socket;
       await this.#session(stream, socket, implicitTls, remote);
@@ -55,16 +59,15 @@ export class ImapServer {
       socket.destroy();
     } finally {
       this.#connections--;
-      this.#perAddress.remove(block);
+      leave?.();
       if (this.#connections === 0) this.#onEmpty?.();
     }
   }
 
-  #refusal(block: string): string | undefined {
+  #refusal(): string | undefined {
     const { limits } = this.#options;
     if (this.#closing) return 'Server is shutting down';
     if (this.#connections >= limits.connections) return 'Too many connections, try again later';
-    if (reached(this.#perAddress.of(block), limits.connectionsPerAddress)) return 'Too many connections from your address';
     return undefined;
   }
   #refuse(socket: Socket, implicitTls: boolean, remote: string, reason: string): void {
@@ -112,11 +115,9 @@ export class ImapServer {
     }
   }
 
-  #admit(account: Account, remote: string): (() => void) | undefined {
-    const key = `${account.address}\0${remote}`;
-    if (reached(this.#perUser.of(key), this.#options.limits.sessionsPerUser)) return undefined;
-    this.#perUser.add(key);
-    return () => this.#perUser.remove(key);
+  #admit(account: Account, remote: string): Promise<(() => void) | undefined> {
+    const { counters, limits } = this.#options;
+    return takePlace(counters, 'imap-user', `${account.address} ${remote}`, limits.sessionsPerUser);
   }
 
   /** Says BYE to everybody, after the command that is running; resolves when all have gone. Those left after `graceMs` are cut off. */
@@ -135,25 +136,6 @@ export class ImapServer {
         resolve();
       };
     });
-  }
-}
-
-/** 0 is no limit. */
-const reached = (count: number, limit: number): boolean => limit > 0 && count >= limit;
-
-/** How many there are of each key; nothing is kept for keys without any. */
-class Counter {
-  readonly #counts = new Map<string, number>();
-  of(key: string): number {
-    return this.#counts.get(key) ?? 0;
-  }
-  add(key: string): void {
-    this.#counts.set(key, this.of(key) + 1);
-  }
-  remove(key: string): void {
-    const left = this.of(key) - 1;
-    if (left > 0) this.#counts.set(key, left);
-    else this.#counts.delete(key);
   }
 }
 

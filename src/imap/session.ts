@@ -40,7 +40,7 @@ export interface SessionParts {
   readonly origin: LoginOrigin;
   readonly logger: Logger;
   /** Counts the log-in against the limit of the user; undefined when it is reached. Gives what ends the counting. */
-  readonly admitUser: (account: Account) => (() => void) | undefined;
+  readonly admitUser: (account: Account) => Promise<(() => void) | undefined>;
 }
 
 const FAREWELL_MS = 2_000;
@@ -129,8 +129,8 @@ export class ImapSession {
   // ---- state changes, for commands
 
   /** Log-in succeeded; undefined when this user has too many sessions from this address. */
-  begin(account: Account, mechanism: string): Completion | undefined {
-    const leave = this.#parts.admitUser(account);
+  async begin(account: Account, mechanism: string): Promise<Completion | undefined> {
+    const leave = await this.#parts.admitUser(account);
     if (!leave) return no('Too many sessions of this user from this address', 'LIMIT');
     this.#cleanups.push(leave);
     this.#store = this.options.accountStore(account);

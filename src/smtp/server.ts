@@ -1,5 +1,6 @@
 // Takes connections for a receiving or a submission service, keeps their number down, and lets them finish when the server stops.
 import type { Socket } from 'node:net';
+import { takePlace, type Counters } from '../lib/counters.ts';
 import type { Logger } from '../lib/logger.ts';
 import { formatReply, reply } from './reply.ts';
 import { SmtpSession, type SmtpSessionOptions } from './session.ts';
@@ -8,6 +9,8 @@ import type { SmtpWire } from './wire.ts';
 
 export interface SmtpServerOptions extends SmtpSessionOptions {
   readonly logger: Logger;
+  /** Connections of an address are counted here. */
+  readonly counters: Counters;
   readonly tls?: AdapterTls;
 }
 
@@ -15,7 +18,7 @@ export class SmtpService {
   readonly #options: SmtpServerOptions;
   readonly #adapter: SmtpAdapter;
   readonly #sessions = new Map<SmtpSession, string>();
-  readonly #perAddress = new Map<string, number>();
+  #connections = 0;
 
   constructor(options: SmtpServerOptions) {
     this.#options = options;
@@ -27,34 +30,26 @@ export class SmtpService {
   }
 
   /** Serves a socket that was just accepted. Never throws. */
-  serve(socket: Socket, implicitTls: boolean): void {
+  async serve(socket: Socket, implicitTls: boolean): Promise<void> {
     socket.on('error', () => undefined);
+    const { limits, counters } = this.#options;
     const remote = socket.remoteAddress ?? '';
-    const refusal = this.#refusal(remote);
-    if (refusal !== undefined) {
-      this.#options.logger.warn('smtp.refused', { client: remote, reason: refusal });
-      if (!implicitTls) socket.write(formatReply(reply(421, '4.7.0', `${this.#options.hostname} Error: ${refusal}`)));
-      socket.end();
-      setTimeout(() => socket.destroy(), 1_000).unref();
-      return;
-    }
-    this.#count(remote, 1);
-    socket.once('close', () => this.#count(remote, -1));
+    if (this.#connections >= limits.connections)
+      return this.#refuse(socket, implicitTls, remote, 'too many connections, try again later');
+    this.#connections++;
+    socket.once('close', () => this.#connections--);
+    const leave = await takePlace(counters, 'smtp', remote, limits.connectionsPerAddress).catch(() => undefined);
+    if (!leave) return this.#refuse(socket, implicitTls, remote, 'too many connections from your address');
+    if (socket.destroyed) return leave();
+    socket.once('close', leave);
     this.#adapter.take(socket, implicitTls);
   }
 
-  #refusal(remote: string): string | undefined {
-    const { limits } = this.#options;
-    let all = 0;
-    for (const count of this.#perAddress.values()) all += count;
-    if (all >= limits.connections) return 'too many connections, try again later';
-    if ((this.#perAddress.get(remote) ?? 0) >= limits.connectionsPerAddress) return 'too many connections from your address';
-    return undefined;
-  }
-  #count(remote: string, by: 1 | -1): void {
-    const count = (this.#perAddress.get(remote) ?? 0) + by;
-    if (count > 0) this.#perAddress.set(remote, count);
-    else this.#perAddress.delete(remote);
+  #refuse(socket: Socket, implicitTls: boolean, remote: string, reason: string): void {
+    this.#options.logger.warn('smtp.refused', { client: remote, reason });
+    if (!implicitTls) socket.write(formatReply(reply(421, '4.7.0', `${this.#options.hostname} Error: ${reason}`)));
+    socket.end();
+    setTimeout(() => socket.destroy(), 1_000).unref();
   }
 
   async #serve(wire: SmtpWire): Promise<void> {

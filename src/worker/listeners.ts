@@ -12,9 +12,15 @@ export interface BoundAddress {
 }
 
 export class Listeners {
+  readonly #reusePort: boolean;
   readonly #servers: { readonly server: Server; readonly listener: Listener }[] = [];
   #waiting: { socket: Socket; listener: Listener }[] = [];
   #take: TakeSocket | undefined;
+
+  /** With `reusePort` other processes of this server listen on the same addresses, and the kernel shares out what comes. */
+  constructor(reusePort = false) {
+    this.#reusePort = reusePort;
+  }
 
   /** Binds all of them. @throws MailError config that says which one cannot be had, and what to do */
   async bind(listeners: readonly Listener[]): Promise<void> {
@@ -30,7 +36,8 @@ export class Listeners {
     const server = createServer({ noDelay: true }, (socket) => this.#connected(socket, listener));
     return new Promise((resolve, reject) => {
       server.once('error', (error) => reject(bindError(error, listener)));
-      server.listen({ host: listener.address, port: listener.port, ipv6Only: listener.address === '::', backlog: 511 }, () => {
+      const { address: host, port } = listener;
+      server.listen({ host, port, ipv6Only: host === '::', backlog: 511, reusePort: this.#reusePort }, () => {
         server.removeAllListeners('error');
         // EMFILE and the like: the next connection may do.
         server.on('error', () => undefined);
@@ -68,7 +75,8 @@ export class Listeners {
   }
 }
 
-function bindError(error: Error, { protocol, address, port }: Listener): MailError {
+/** Says which address cannot be had, and what to do. */
+export function bindError(error: Error, { protocol, address, port }: Listener): MailError {
   const where = `${address.includes(':') ? `[${address}]` : address}:${port}`;
   switch (errnoOf(error)) {
     case 'EADDRINUSE':

@@ -6,13 +6,14 @@ import { chown, mkdir, unlink, writeFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { createHashing, type Hashing } from '../auth/hashing.ts';
-import { certificateFiles, CertificateStore } from '../config/certificates.ts';
+import { certificateFiles, CertificateStore, type PemFile } from '../config/certificates.ts';
 import type { Listener } from '../config/listeners.ts';
 import { openTable } from '../config/maps/table.ts';
 import type { Settings } from '../config/settings.ts';
 import type { AcceptMessage, OutboundQueue } from '../delivery/types.ts';
 import { ImapServer } from '../imap/server.ts';
 import { systemClock, type Clock } from '../lib/clock.ts';
+import { ownCounters, type Counters } from '../lib/counters.ts';
 import { MailError } from '../lib/errors.ts';
 import { silentLogger, type Logger } from '../lib/logger.ts';
 import { noQueue } from '../queue/no-queue.ts';
@@ -30,8 +31,10 @@ export interface MailServerDeps {
   readonly clock?: Clock;
   /** Takes mail for other hosts; without one it is refused with 451 4.3.0. */
   readonly queue?: OutboundQueue;
-  /** Gives up root once the ports are bound: for a process that is nothing but this server. */
+  /** Gives up root once the ports are bound: for a process that is nothing but this server (or a worker of it). */
   readonly dropPrivileges?: boolean;
+  /** This is one of several processes that serve the same addresses; others read the keys for it and count what they share. */
+  readonly worker?: Counters & { readonly readPem: (path: string) => Promise<PemFile> };
   /** Asked at each stage of an SMTP session before its own checks: a reply refuses it. */
   readonly onStage?: SmtpSessionOptions['onStage'];
   /** Called with each message that was accepted, after its 250 is due. */
@@ -46,7 +49,8 @@ export class MailServer {
   readonly #clock: Clock;
   readonly #deps: MailServerDeps;
   readonly #hashing: Hashing = createHashing();
-  readonly #listeners = new Listeners();
+  readonly #listeners: Listeners;
+  readonly #counters: Counters;
   readonly #store: MailStore;
   #parts: Parts;
   #certificates: CertificateStore | undefined;
@@ -62,6 +66,8 @@ export class MailServer {
     this.#deps = deps;
     this.#logger = deps.logger ?? silentLogger;
     this.#clock = deps.clock ?? systemClock;
+    this.#listeners = new Listeners(deps.worker !== undefined);
+    this.#counters = deps.worker ?? ownCounters();
     this.#store = new MailStore({
       logger: this.#logger,
       clock: this.#clock,
@@ -97,6 +103,7 @@ export class MailServer {
       certificates: certificateFiles(settings),
       logger: this.#logger,
       clock: this.#clock,
+      ...(this.#deps.worker ? { readPem: this.#deps.worker.readPem } : {}),
     });
     const identity = this.#deps.dropPrivileges ? await mailIdentity(settings, this.#logger) : undefined;
     await this.#listeners.bind(settings.listeners);
@@ -105,7 +112,7 @@ export class MailServer {
       if (identity) dropPrivileges(identity);
       this.#maxConnections = await connectionsFor(settings.client_limit);
       this.#makeServices();
-      await writeFile(pidFile(settings), `${process.pid}\n`).catch(() => undefined);
+      if (!this.#deps.worker) await writeFile(pidFile(settings), `${process.pid}\n`).catch(() => undefined);
     } catch (error) {
       await this.#listeners.close();
       throw error;
@@ -141,6 +148,7 @@ export class MailServer {
       accountStore: ({ address, maildir, quota }) => this.#store.account({ address, maildir, quota }),
       spoolFolder: join(this.settings.data_directory, 'spool'),
       clock: this.#clock,
+      counters: this.#counters,
       logger: this.#logger,
       ...(hasTls ? { startTls: (socket) => serverHandshake(socket, certificates) } : {}),
     });
@@ -175,6 +183,7 @@ export class MailServer {
       checkMailbox: (address) => this.#parts.delivery.checkMailbox(address),
       spoolFolder: join(this.settings.data_directory, 'spool'),
       clock: this.#clock,
+      counters: this.#counters,
       logger: this.#logger,
       ...(certificates ? { tls: { contextFor: (name: string | undefined) => certificates.secureContextFor(name) } } : {}),
       ...(onStage ? { onStage } : {}),
@@ -235,7 +244,7 @@ export class MailServer {
     this.#parts.close();
     this.#store.close();
     await this.#hashing.close();
-    await unlink(pidFile(this.settings)).catch(() => undefined);
+    if (!this.#deps.worker) await unlink(pidFile(this.settings)).catch(() => undefined);
     this.#logger.info('server.stopped', {});
   }
 }

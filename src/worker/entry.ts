@@ -1,0 +1,4 @@
+// What the supervisor forks: one worker.
+import { serveAsWorker } from './worker.ts';
+
+serveAsWorker();

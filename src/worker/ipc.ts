@@ -1,0 +1,56 @@
+// What the supervisor and its workers say to each other. The supervisor is root, a worker is not and reads what strangers send: whatever
+// comes from a worker is checked like a peer's input, and there is no message that makes the supervisor bind, open or start what the
+// settings do not name.
+import type { PemFile } from '../config/certificates.ts';
+import type { Settings } from '../config/settings.ts';
+
+/** To a worker. */
+export type Order =
+  /** First of all: serve with these. */
+  | { readonly type: 'start'; readonly settings: Settings; readonly number: number }
+  | { readonly type: 'reload'; readonly settings: Settings }
+  | { readonly type: 'reopen-log' }
+  | { readonly type: 'stop' }
+  | { readonly type: 'answer'; readonly id: number; readonly value?: unknown; readonly error?: string };
+
+/** From a worker. */
+export type Word =
+  | { readonly type: 'ready' }
+  | { readonly type: 'failed'; readonly error: string }
+  | { readonly type: 'ask'; readonly id: number; readonly question: Question };
+
+/** What a worker may ask for. */
+export type Question =
+  /** A TLS certificate or key that the settings name. Answer: PemFile. */
+  | { readonly kind: 'pem'; readonly path: string }
+  /** One more of `key` (connections of an address, sessions of a user) unless `limit` is reached in all workers. Answer: boolean. */
+  | { readonly kind: 'admit'; readonly scope: string; readonly key: string; readonly limit: number }
+  /** One less. No answer is waited for. */
+  | { readonly kind: 'leave'; readonly scope: string; readonly key: string };
+
+export interface Answers {
+  readonly pem: PemFile;
+  readonly admit: boolean;
+  readonly leave: undefined;
+}
+
+const MAX_TEXT = 4_096;
+const isText = (value: unknown): value is string => typeof value === 'string' && value.length <= MAX_TEXT;
+
+/** A worker's message, checked; undefined for what is none. */
+export function readWord(message: unknown): Word | undefined {
+  if (typeof message !== 'object' || message === null) return undefined;
+  const { type, error, id, question } = message as Record<string, unknown>;
+  if (type === 'ready') return { type };
+  if (type === 'failed' && typeof error === 'string') return { type, error: error.slice(0, MAX_TEXT) };
+  if (type !== 'ask' || typeof id !== 'number' || typeof question !== 'object' || question === null) return undefined;
+  const asked = readQuestion(question as Record<string, unknown>);
+  return asked && { type, id, question: asked };
+}
+
+function readQuestion({ kind, path, scope, key, limit }: Record<string, unknown>): Question | undefined {
+  if (kind === 'pem') return isText(path) ? { kind, path } : undefined;
+  if (!isText(scope) || !isText(key)) return undefined;
+  if (kind === 'leave') return { kind, scope, key };
+  return kind === 'admit' && typeof limit === 'number' ? { kind, scope, key, limit } : undefined;
+}
