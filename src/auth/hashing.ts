@@ -10,23 +10,29 @@ export interface Hashing {
   /** @throws MailError auth-unavailable when too many wait */
   verify(password: string, stored: string, defaultScheme: string): Promise<boolean>;
   hash(password: string, scheme: string): Promise<string>;
+  /** Starts the threads: before the process gives up the rights that reading the program may need. */
+  warm(): Promise<void>;
   close(): Promise<void>;
 }
 
-/** Threads start with the first password. Two at most: the other cores belong to the mail. */
-export function createHashing(threads = 2): Hashing {
+/**
+ * Threads start with the first password and end when there is nothing to do, or with `keep` are started by `warm` and stay. Two at most: the other
+ * cores belong to the mail.
+ */
+export function createHashing({ threads = 2, keep = false }: { threads?: number; keep?: boolean } = {}): Hashing {
   let pool: Piscina | undefined;
-  const run = async (task: unknown): Promise<unknown> => {
-    pool ??= new Piscina({
+  const open = (): Piscina =>
+    (pool ??= new Piscina({
       // Beside this file, compiled or not.
       filename: new URL(import.meta.url.endsWith('.ts') ? './hash-worker.ts' : './hash-worker.js', import.meta.url).href,
-      minThreads: 0,
+      minThreads: keep ? threads : 0,
       maxThreads: threads,
       idleTimeout: IDLE_MS,
       maxQueue: MAX_QUEUE,
-    });
+    }));
+  const run = async (task: unknown): Promise<unknown> => {
     try {
-      return (await pool.run(task)) as unknown;
+      return (await open().run(task)) as unknown;
     } catch (error) {
       throw new MailError('auth-unavailable', 'HASHING_BUSY', 'Authentication is not available now, try again later', {
         cause: error,
@@ -34,6 +40,14 @@ export function createHashing(threads = 2): Hashing {
     }
   };
   return {
+    warm: async () => {
+      const started = open();
+      await Promise.all(
+        Array.from({ length: threads }, () =>
+          started.run({ kind: 'verify', password: '', stored: '{PLAIN}x', defaultScheme: 'PLAIN' }),
+        ),
+      );
+    },
     verify: async (password, stored, defaultScheme) => (await run({ kind: 'verify', password, stored, defaultScheme })) === true,
     hash: async (password, scheme) => String(await run({ kind: 'hash', password, scheme })),
     close: async () => {

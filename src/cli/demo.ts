@@ -10,7 +10,7 @@ import { createSelfSigned } from '../config/self-signed.ts';
 import { loadSettings } from '../config/settings.ts';
 import { errnoOf, MailError } from '../lib/errors.ts';
 import { dropPrivileges, ownerOf } from '../worker/privileges.ts';
-import type { MailServer } from '../worker/mail-server.ts';
+import type { BoundAddress } from '../worker/listeners.ts';
 import type { CommandIo } from './command.ts';
 import { runServer } from './foreground.ts';
 
@@ -100,7 +100,7 @@ async function writeWhole(path: string, mode: number, text: string): Promise<voi
 }
 
 async function makeHomes(folder: string, passwords: Passwords): Promise<void> {
-  const hashing = createHashing(1);
+  const hashing = createHashing({ threads: 1 });
   try {
     for (const [address, password] of Object.entries(passwords)) {
       const user = address.split('@')[0] ?? '';
@@ -139,6 +139,7 @@ function settingsText(): string {
       mynetworks: [],
       user: String(process.getuid?.() ?? 0),
       group: String(process.getgid?.() ?? 0),
+      workers: 0,
       data_directory: 'data',
       queue_directory: 'queue',
       certificates: [{ domains: [DOMAIN, `mail.${DOMAIN}`], cert: 'cert.pem', key: 'key.pem' }],
@@ -148,7 +149,7 @@ function settingsText(): string {
   );
 }
 
-function welcome(server: MailServer, folder: string, passwords: Passwords): string {
+function welcome(server: { readonly addresses: readonly BoundAddress[] }, folder: string, passwords: Passwords): string {
   const port = (protocol: string): number => server.addresses.find((a) => a.protocol === protocol)?.port ?? 0;
   const [address, password] = Object.entries(passwords)[0] ?? ['', ''];
   const imap = `imap://127.0.0.1:${port('imap')}/INBOX`;

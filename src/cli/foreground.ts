@@ -1,29 +1,41 @@
 // The server in the foreground: until SIGTERM or SIGINT; SIGHUP reloads.
-import { chown, stat } from 'node:fs/promises';
 import { reloadSettings, type Settings } from '../config/settings.ts';
-import { createLogger, isLogged, type Logger, type LogLevel } from '../lib/logger.ts';
-import { LogOutput } from '../worker/log-output.ts';
-import { mailIdentity, MailServer } from '../worker/mail-server.ts';
+import type { BoundAddress } from '../worker/listeners.ts';
+import { MailServer } from '../worker/mail-server.ts';
+import { ServerLog } from '../worker/server-log.ts';
+import { Supervisor } from '../worker/supervisor.ts';
 
 /** A second signal this soon is the same one again: a terminal's Ctrl-C reaches the whole group, and npm and the launcher pass it on. */
 const SAME_SIGNAL_MS = 1_000;
+
+/** A server in this process, or the supervisor of one in several. */
+interface Running {
+  readonly settings: Settings;
+  readonly addresses: readonly BoundAddress[];
+  start(): Promise<void>;
+  reload(settings: Settings): Promise<void>;
+  stop(): Promise<void>;
+}
 
 /** Serves until a signal ends it. @throws MailError config when it cannot start */
 export async function runServer(
   file: string,
   settings: Settings,
-  onReady?: (server: MailServer) => void | Promise<void>,
+  onReady?: (server: Pick<Running, 'addresses'>) => void | Promise<void>,
 ): Promise<void> {
   const log = await ServerLog.open(settings);
   const ended = untilSignal();
-  let server: MailServer | undefined;
+  let server: Running | undefined;
   // From now on, not from the start's end: a SIGHUP without a handler would end the process.
   const onHangUp = (): void => {
     if (server) void reload(file, server, log);
   };
   process.on('SIGHUP', onHangUp);
   try {
-    server = new MailServer(settings, { logger: log.logger, dropPrivileges: true });
+    server =
+      settings.workers === 0
+        ? new MailServer(settings, { logger: log.logger, dropPrivileges: true })
+        : new Supervisor({ settings, logger: log.logger });
     await server.start();
     await onReady?.(server);
     await ended;
@@ -31,50 +43,6 @@ export async function runServer(
   } finally {
     process.off('SIGHUP', onHangUp);
     await log.close();
-  }
-}
-
-/** The settings' log; a reload may change all of it. */
-class ServerLog {
-  readonly #output: LogOutput;
-  #least: LogLevel;
-  readonly logger: Logger;
-
-  private constructor(output: LogOutput, least: LogLevel) {
-    this.#output = output;
-    this.#least = least;
-    this.logger = createLogger((level, ...event) => {
-      if (isLogged(level, this.#least)) output.sink(level, ...event);
-    }, 'debug');
-  }
-
-  /** Opened as whoever started the server. A file that root makes is given to whom it serves as, who opens it again after a rotation. */
-  static async open(settings: Settings): Promise<ServerLog> {
-    const { file, format, level } = settings.log;
-    const isNew = file !== undefined && process.getuid?.() === 0 && !(await stat(file).catch(() => undefined));
-    const output = await LogOutput.open({
-      format,
-      ...(file === undefined ? {} : { file }),
-      postfix: { hostname: settings.hostname.split('.')[0] ?? settings.hostname, syslogName: 'buzon', pid: process.pid },
-    });
-    if (isNew) {
-      const { uid, gid } = await mailIdentity(settings);
-      await chown(file, uid, gid);
-    }
-    return new ServerLog(output, level);
-  }
-
-  /** Takes the file anew, be it another or the same name after logrotate. A file that cannot be opened changes nothing, and is told. */
-  async reopen({ file, format, level }: Settings['log']): Promise<void> {
-    this.#least = level;
-    try {
-      await this.#output.reopen({ format, ...(file === undefined ? {} : { file }) });
-    } catch (error) {
-      this.logger.error('log.reopen-failed', { error: error instanceof Error ? error.message : String(error) });
-    }
-  }
-  close(): Promise<void> {
-    return this.#output.close();
   }
 }
 
@@ -91,7 +59,7 @@ const untilSignal = (): Promise<void> =>
   });
 
 /** New settings when they are good; the old ones, and an alarm in the log, when not. What only a start takes over stays as it is. */
-async function reload(file: string, server: MailServer, log: ServerLog): Promise<void> {
+async function reload(file: string, server: Running, log: ServerLog): Promise<void> {
   const { logger } = log;
   try {
     const { settings, changed, needRestart } = await reloadSettings(file, server.settings);

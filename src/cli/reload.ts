@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { loadSettings } from '../config/settings.ts';
 import { errnoOf } from '../lib/errors.ts';
-import { pidFile } from '../worker/mail-server.ts';
+import { pidFile } from '../worker/data-folder.ts';
 import type { Command } from './command.ts';
 import { readOptions } from './options.ts';
 

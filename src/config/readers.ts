@@ -1,9 +1,10 @@
 // Readers of settings that mean more than a number: names, paths, tables, networks. As in values.ts they throw ValueError.
 import { isIP } from 'node:net';
+import { availableParallelism } from 'node:os';
 import { isAbsolute, resolve } from 'node:path';
 import { looksLikeMap, readMapSpec } from './map-spec.ts';
 import { readNetwork } from './networks.ts';
-import { isDomainName, nearest, readList, show, ValueError } from './values.ts';
+import { isDomainName, nearest, readInteger, readList, show, ValueError } from './values.ts';
 
 export function readText(value: unknown): string {
   if (typeof value === 'number') return String(value);
@@ -37,6 +38,13 @@ export function readWords<const T extends string>(words: readonly T[]): (value: 
   const one = readWord(words);
   return (value) => [...new Set(readList(value).map(one))];
 }
+
+/** How many processes serve. */
+export function readWorkers(value: unknown): number {
+  if (value === 'one for each core') return Math.min(availableParallelism(), MAX_WORKERS);
+  return readInteger(value, 0, MAX_WORKERS);
+}
+const MAX_WORKERS = 64;
 
 /** Absolute; relative ones start at the settings file's folder. */
 export function readPath(base: string): (value: unknown) => string {

@@ -14,6 +14,7 @@ import {
   readText,
   readWord,
   readWords,
+  readWorkers,
 } from './readers.ts';
 import { isDomainName, readBoolean, readInteger, readList, readSize, readTime, show, ValueError } from './values.ts';
 
@@ -449,6 +450,17 @@ function hostFields(base: string) {
       },
       readText,
     ),
+    workers: field(
+      {
+        type: 'number',
+        description:
+          'Processes that serve; another one watches over them and alone keeps the rights that it was started with. Without this setting there is one for each core; `0` serves everything in one process.',
+        default: 'one for each core',
+        example: 2,
+        restart: true,
+      },
+      readWorkers,
+    ).prefault('one for each core'),
     data_directory: field(
       {
         type: 'path',

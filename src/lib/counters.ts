@@ -49,7 +49,12 @@ export class SharedCounters {
 }
 
 /** Takes a place; gives what frees it (once, however often it is called), or undefined when there is none. @throws when nobody counts */
-export async function takePlace(counters: Counters, scope: string, key: string, limit: number): Promise<(() => void) | undefined> {
+export async function takePlace(
+  counters: Counters,
+  scope: string,
+  key: string,
+  limit: number,
+): Promise<(() => void) | undefined> {
   if (!(await counters.admit(scope, key, limit))) return undefined;
   let held = true;
   return () => {

@@ -53,3 +53,25 @@ export class TableFile {
     this.#db.close();
   }
 }
+
+/** Loads the package's native half, which otherwise comes with the first database. */
+export function loadSqlite(): void {
+  new Database(':memory:').close();
+}
+
+/** A lock on a folder that ends with the process, however it ends: SQLite's lock on a database file of no content. */
+export interface FolderLock {
+  release(): void;
+}
+
+/** @throws Error `SQLITE_BUSY` when another process holds it, or whatever opening the file says */
+export function lockFile(file: string): FolderLock {
+  const db = new Database(file, { timeout: 0 });
+  try {
+    db.exec('BEGIN EXCLUSIVE');
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+  return { release: () => db.close() };
+}

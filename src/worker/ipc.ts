@@ -9,7 +9,6 @@ export type Order =
   /** First of all: serve with these. */
   | { readonly type: 'start'; readonly settings: Settings; readonly number: number }
   | { readonly type: 'reload'; readonly settings: Settings }
-  | { readonly type: 'reopen-log' }
   | { readonly type: 'stop' }
   | { readonly type: 'answer'; readonly id: number; readonly value?: unknown; readonly error?: string };
 

@@ -2,20 +2,18 @@
 //
 //   start: certificates → listeners bound → folders made → root given up → connections served
 //   stop: no new connections → sessions say goodbye, messages in flight finish → caches written
-import { chown, mkdir, unlink, writeFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { createHashing, type Hashing } from '../auth/hashing.ts';
 import { certificateFiles, CertificateStore, type PemFile } from '../config/certificates.ts';
 import type { Listener } from '../config/listeners.ts';
-import { openTable } from '../config/maps/table.ts';
 import type { Settings } from '../config/settings.ts';
 import type { AcceptMessage, OutboundQueue } from '../delivery/types.ts';
 import { ImapServer } from '../imap/server.ts';
 import { systemClock, type Clock } from '../lib/clock.ts';
 import { ownCounters, type Counters } from '../lib/counters.ts';
-import { MailError } from '../lib/errors.ts';
 import { silentLogger, type Logger } from '../lib/logger.ts';
+import { loadSqlite } from '../lib/sqlite.ts';
 import { noQueue } from '../queue/no-queue.ts';
 import { SmtpService, type SmtpServerOptions } from '../smtp/server.ts';
 import type { SmtpSessionOptions } from '../smtp/session.ts';
@@ -23,7 +21,8 @@ import { MailStore } from '../storage/mail-store.ts';
 import { connectionsFor, imapLimits, smtpLimits } from './limits.ts';
 import { Listeners, type BoundAddress } from './listeners.ts';
 import { Parts } from './parts.ts';
-import { dropPrivileges, lookUpIdentity, type Identity } from './privileges.ts';
+import { DataFolder } from './data-folder.ts';
+import { dropPrivileges, mailIdentity, type Identity } from './privileges.ts';
 import { serverHandshake } from './tls.ts';
 
 export interface MailServerDeps {
@@ -48,7 +47,7 @@ export class MailServer {
   readonly #logger: Logger;
   readonly #clock: Clock;
   readonly #deps: MailServerDeps;
-  readonly #hashing: Hashing = createHashing();
+  readonly #hashing: Hashing;
   readonly #listeners: Listeners;
   readonly #counters: Counters;
   readonly #store: MailStore;
@@ -59,6 +58,7 @@ export class MailServer {
   #imap: ImapServer | undefined;
   #connections = 0;
   #maxConnections = 0;
+  #data: DataFolder | undefined;
   #started = false;
 
   /** @throws MailError config for tables that cannot be */
@@ -66,6 +66,7 @@ export class MailServer {
     this.#deps = deps;
     this.#logger = deps.logger ?? silentLogger;
     this.#clock = deps.clock ?? systemClock;
+    this.#hashing = createHashing({ keep: deps.dropPrivileges === true });
     this.#listeners = new Listeners(deps.worker !== undefined);
     this.#counters = deps.worker ?? ownCounters();
     this.#store = new MailStore({
@@ -108,22 +109,29 @@ export class MailServer {
     const identity = this.#deps.dropPrivileges ? await mailIdentity(settings, this.#logger) : undefined;
     await this.#listeners.bind(settings.listeners);
     try {
-      await makeFolders(settings, identity);
-      if (identity) dropPrivileges(identity);
+      if (!this.#deps.worker) this.#data = await DataFolder.take(settings, identity);
+      if (identity) await this.#dropTo(identity);
       this.#maxConnections = await connectionsFor(settings.client_limit);
       this.#makeServices();
-      if (!this.#deps.worker) await writeFile(pidFile(settings), `${process.pid}\n`).catch(() => undefined);
     } catch (error) {
+      await this.#data?.release();
       await this.#listeners.close();
       throw error;
     }
     this.#certificates.watch();
     this.#listeners.open((socket, listener) => this.#connected(socket, listener));
     this.#started = true;
-    this.#logger.info('server.ready', {
+    this.#logger.info(this.#deps.worker ? 'worker.ready' : 'server.ready', {
       hostname: settings.hostname,
       listeners: this.addresses.map(({ protocol, address, port }) => `${protocol}:${address}:${port}`),
     });
+  }
+
+  /** What would be read from the program's folder later is read now: the folder may be root's alone. */
+  async #dropTo(identity: Identity): Promise<void> {
+    await this.#hashing.warm();
+    loadSqlite();
+    dropPrivileges(identity);
   }
 
   #makeServices(): void {
@@ -202,7 +210,7 @@ export class MailServer {
     this.#connections++;
     socket.once('close', () => this.#connections--);
     if (isImap) void this.#imap?.serve(socket, implicitTls);
-    else (protocol === 'smtp' ? this.#mx : this.#submission)?.serve(socket, implicitTls);
+    else void (protocol === 'smtp' ? this.#mx : this.#submission)?.serve(socket, implicitTls);
   }
 
   /** Our own limit answers before the limit of open files cuts connections without a word. */
@@ -228,7 +236,7 @@ export class MailServer {
     this.#parts = parts;
     await this.#certificates?.reload(certificateFiles(settings));
     setTimeout(() => old.close(), PARTS_LINGER_MS).unref();
-    this.#logger.info('server.reloaded', {});
+    if (!this.#deps.worker) this.#logger.info('server.reloaded', {});
   }
 
   // ---- the end
@@ -244,45 +252,7 @@ export class MailServer {
     this.#parts.close();
     this.#store.close();
     await this.#hashing.close();
-    if (!this.#deps.worker) await unlink(pidFile(this.settings)).catch(() => undefined);
-    this.#logger.info('server.stopped', {});
-  }
-}
-
-/** Where the running server's process id is: `buzon reload` and logrotate send it SIGHUP. */
-export const pidFile = (settings: Pick<Settings, 'data_directory'>): string => join(settings.data_directory, 'buzon.pid');
-
-/** The one owner of the mail tree: of virtual_uid_maps and virtual_gid_maps when they are there, else the settings' user and group. */
-export async function mailIdentity(settings: Settings, logger: Logger = silentLogger): Promise<Identity> {
-  const idOf = async (specs: readonly string[], otherwise: string): Promise<string> => {
-    const [spec] = specs;
-    if (spec === undefined) return otherwise;
-    const table = openTable(spec, { logger });
-    try {
-      return (await table.get('*')) ?? (await table.entries())[0]?.[1] ?? otherwise;
-    } finally {
-      table.close();
-    }
-  };
-  return lookUpIdentity(
-    await idOf(settings.virtual_uid_maps, settings.user),
-    await idOf(settings.virtual_gid_maps, settings.group),
-  );
-}
-
-/** The server's own folders: made as whoever started it, given to whom it serves as. */
-async function makeFolders(settings: Settings, identity: Identity | undefined): Promise<void> {
-  for (const folder of [settings.data_directory, join(settings.data_directory, 'spool')]) {
-    try {
-      await mkdir(folder, { recursive: true, mode: 0o750 });
-      if (identity && process.getuid?.() === 0) await chown(folder, identity.uid, identity.gid);
-    } catch (error) {
-      throw new MailError(
-        'config',
-        'NO_DATA_FOLDER',
-        `cannot make the folder ${folder}: make it, or set another data_directory`,
-        { cause: error },
-      );
-    }
+    await this.#data?.release();
+    this.#logger.info(this.#deps.worker ? 'worker.stopped' : 'server.stopped', {});
   }
 }

@@ -1,6 +1,9 @@
 // Which uid and gid the process serves with. Done once, after the privileged ports are bound and the root-only files are read.
 import { readFile, stat } from 'node:fs/promises';
+import { openTable } from '../config/maps/table.ts';
+import type { Settings } from '../config/settings.ts';
 import { MailError } from '../lib/errors.ts';
+import { silentLogger, type Logger } from '../lib/logger.ts';
 
 export interface Identity {
   readonly uid: number;
@@ -49,4 +52,22 @@ export function dropPrivileges(to: Identity): void {
   process.setgroups?.([]);
   process.setgid?.(to.gid);
   process.setuid?.(to.uid);
+}
+
+/** The one owner of the mail tree: of virtual_uid_maps and virtual_gid_maps when they are there, else the settings' user and group. */
+export async function mailIdentity(settings: Settings, logger: Logger = silentLogger): Promise<Identity> {
+  const idOf = async (specs: readonly string[], otherwise: string): Promise<string> => {
+    const [spec] = specs;
+    if (spec === undefined) return otherwise;
+    const table = openTable(spec, { logger });
+    try {
+      return (await table.get('*')) ?? (await table.entries())[0]?.[1] ?? otherwise;
+    } finally {
+      table.close();
+    }
+  };
+  return lookUpIdentity(
+    await idOf(settings.virtual_uid_maps, settings.user),
+    await idOf(settings.virtual_gid_maps, settings.group),
+  );
 }

@@ -12,16 +12,16 @@ import { certificateFiles, readPemFile } from '../config/certificates.ts';
 import type { Listener } from '../config/listeners.ts';
 import type { Settings } from '../config/settings.ts';
 import { systemClock, type Clock } from '../lib/clock.ts';
+import { SharedCounters } from '../lib/counters.ts';
 import { MailError } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
+import { DataFolder } from './data-folder.ts';
 import { readWord, type Order, type Question } from './ipc.ts';
 import { bindError, type BoundAddress } from './listeners.ts';
-import { SharedCounters } from '../lib/counters.ts';
+import { mailIdentity } from './privileges.ts';
 
 export interface SupervisorOptions {
   readonly settings: Settings;
-  /** How many, 1 or more. */
-  readonly workers: number;
   readonly logger: Logger;
   readonly clock?: Clock;
   /** The workers' entry; for tests. */
@@ -54,6 +54,8 @@ export class Supervisor {
   #settings: Settings;
   #readable: ReadonlySet<string>;
   #stopping = false;
+  #data: DataFolder | undefined;
+  #keepAlive: NodeJS.Timeout | undefined;
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
@@ -75,19 +77,22 @@ export class Supervisor {
 
   /** Resolves when every worker serves. @throws MailError config when an address cannot be had or a worker cannot start */
   async start(): Promise<void> {
-    const listeners: Listener[] = [];
-    for (const listener of this.#settings.listeners) listeners.push({ ...listener, port: await freePort(listener) });
-    this.#settings = { ...this.#settings, listeners };
+    // Between the death of the last worker and the next one's start nothing else would hold this process.
+    this.#keepAlive = setInterval(() => undefined, 0x7fff_ffff);
     try {
-      await Promise.all(Array.from({ length: this.#options.workers }, (_, i) => this.#spawn(i + 1)));
+      this.#data = await DataFolder.take(this.#settings, await mailIdentity(this.#settings));
+      const listeners: Listener[] = [];
+      for (const listener of this.#settings.listeners) listeners.push({ ...listener, port: await freePort(listener) });
+      this.#settings = { ...this.#settings, listeners };
+      await Promise.all(Array.from({ length: this.#settings.workers }, (_, i) => this.#spawn(i + 1)));
     } catch (error) {
       await this.stop();
       throw error;
     }
     this.#logger.info('server.ready', {
       hostname: this.#settings.hostname,
-      workers: this.#options.workers,
-      listeners: listeners.map(({ protocol, address, port }) => `${protocol}:${address}:${port}`),
+      workers: this.#settings.workers,
+      listeners: this.#settings.listeners.map(({ protocol, address, port }) => `${protocol}:${address}:${port}`),
     });
   }
 
@@ -173,15 +178,12 @@ export class Supervisor {
     }
   }
 
-  /** Hands new settings to all workers; sessions go on. */
-  reload(settings: Settings): void {
+  /** Hands new settings to all workers, which open their logs anew; sessions go on. */
+  async reload(settings: Settings): Promise<void> {
     // What is bound stays bound: listeners are taken at a start.
     this.#settings = { ...settings, listeners: this.#settings.listeners };
     this.#readable = new Set([...this.#readable, ...pemPaths(settings)]);
     for (const worker of this.#workers.values()) this.#order(worker, { type: 'reload', settings: this.#settings });
-  }
-  reopenLogs(): void {
-    for (const worker of this.#workers.values()) this.#order(worker, { type: 'reopen-log' });
   }
 
   /** Lets the workers finish (at most shutdown_timeout and some seconds); resolves when all are gone. */
@@ -199,6 +201,9 @@ export class Supervisor {
         cancel();
       }),
     );
+    clearInterval(this.#keepAlive);
+    await this.#data?.release();
+    this.#logger.info('server.stopped', {});
   }
 }
 

@@ -1,9 +1,8 @@
 // One worker: binds and reads as whom it was started, gives root up, serves until it is told to stop or the supervisor is gone.
-import type { PemFile } from '../config/certificates.ts';
-import { createLogger } from '../lib/logger.ts';
+import type { Settings } from '../config/settings.ts';
 import type { Answers, Order, Question, Word } from './ipc.ts';
-import { LogOutput } from './log-output.ts';
 import { MailServer } from './mail-server.ts';
+import { ServerLog } from './server-log.ts';
 
 /** An answer of the supervisor that does not come: it hangs, or is about to be gone. */
 const ANSWER_MS = 30_000;
@@ -41,8 +40,6 @@ export function serveAsWorker(): void {
         return void stop();
       case 'reload':
         return void worker?.reload(order.settings);
-      case 'reopen-log':
-        return void worker?.reopenLog();
     }
   });
 }
@@ -87,37 +84,38 @@ export class SupervisorLink {
 
 class Worker {
   readonly #server: MailServer;
-  readonly #output: LogOutput;
+  readonly #log: ServerLog;
 
-  private constructor(server: MailServer, output: LogOutput) {
+  private constructor(server: MailServer, log: ServerLog) {
     this.#server = server;
-    this.#output = output;
+    this.#log = log;
   }
 
   static async start({ settings, number }: Order & { type: 'start' }, supervisor: SupervisorLink): Promise<Worker> {
-    const output = await LogOutput.forSettings(settings);
-    const logger = createLogger(output.sink, settings.log.level).child({ worker: number });
+    const log = await ServerLog.open(settings);
     const server = new MailServer(settings, {
-      logger,
+      logger: log.logger.child({ worker: number }),
       dropPrivileges: true,
       worker: {
-        readPem: (path): Promise<PemFile> => supervisor.ask({ kind: 'pem', path }),
-        admit: (scope, key, limit): Promise<boolean> => supervisor.ask({ kind: 'admit', scope, key, limit }),
-        leave: (scope, key): void => supervisor.say({ type: 'ask', id: 0, question: { kind: 'leave', scope, key } }),
+        readPem: (path) => supervisor.ask({ kind: 'pem', path }),
+        admit: (scope, key, limit) => supervisor.ask({ kind: 'admit', scope, key, limit }),
+        leave: (scope, key) => supervisor.say({ type: 'ask', id: 0, question: { kind: 'leave', scope, key } }),
       },
     });
     await server.start();
-    return new Worker(server, output);
+    return new Worker(server, log);
   }
 
-  async reload(settings: Order extends infer O ? (O extends { type: 'reload'; settings: infer S } ? S : never) : never): Promise<void> {
-    await this.#server.reload(settings).catch(() => undefined);
-  }
-  async reopenLog(): Promise<void> {
-    await this.#output.reopen().catch(() => undefined);
+  async reload(settings: Settings): Promise<void> {
+    await this.#log.reopen(settings.log);
+    try {
+      await this.#server.reload(settings);
+    } catch (error) {
+      this.#log.logger.error('settings.reload-failed', { error: error instanceof Error ? error.message : String(error) });
+    }
   }
   async stop(): Promise<void> {
     await this.#server.stop();
-    await this.#output.close();
+    await this.#log.close();
   }
 }

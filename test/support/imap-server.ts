@@ -8,6 +8,7 @@ import { TLSSocket } from 'node:tls';
 import type { Account, Authenticator, LoginResult } from '../../src/auth/types.ts';
 import { DEFAULT_IMAP_LIMITS, type ImapLimits } from '../../src/imap/limits.ts';
 import type { Namespace } from '../../src/imap/mailbox-name.ts';
+import { ownCounters } from '../../src/lib/counters.ts';
 import { ImapServer } from '../../src/imap/server.ts';
 import type { Clock } from '../../src/lib/clock.ts';
 import { systemClock } from '../../src/lib/clock.ts';
@@ -70,6 +71,7 @@ export class ImapTestServer {
     const auth = new FakeAuthenticator(folder, options);
     const { tls } = options;
     const imap = new ImapServer({
+      counters: ownCounters(),
       hostname: 'mail.example.test',
       namespace: options.namespace ?? { separator: '.', prefix: '' },
       limits: { ...DEFAULT_IMAP_LIMITS, ...options.limits },

@@ -24,6 +24,11 @@ export class SmtpSender {
     socket.on('close', () => this.#waiting?.('000 connection closed'));
   }
 
+  /** The client's own port. */
+  get localPort(): number {
+    return this.#socket.localPort ?? 0;
+  }
+
   static async connect(port: number): Promise<SmtpSender> {
     const sender = new SmtpSender(createConnection({ port, host: '127.0.0.1' }));
     await sender.#reply('220');

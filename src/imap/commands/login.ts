@@ -22,8 +22,13 @@ interface Attempt {
 }
 
 /** The answer to a log-in, LOGIN's or AUTHENTICATE's; undefined when the session ends with BYE instead. */
-export function admit(session: ImapSession, result: LoginResult, { mechanism, user }: Attempt): Completion | undefined {
-  if (result.ok) return (await session.begin(result.account, mechanism)) ?? ok('Logged in', `CAPABILITY ${capabilities(session)}`);
+export async function admit(
+  session: ImapSession,
+  result: LoginResult,
+  { mechanism, user }: Attempt,
+): Promise<Completion | undefined> {
+  if (result.ok)
+    return (await session.begin(result.account, mechanism)) ?? ok('Logged in', `CAPABILITY ${capabilities(session)}`);
   const fields = { user: user.slice(0, 100), mechanism, secure: session.encrypted };
   switch (result.reason) {
     case 'failed':

@@ -1,0 +1,73 @@
+// The server's own folder: made, locked against a second server, and with the process id in it for those who signal.
+import { chown, mkdir, readFile, unlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Settings } from '../config/settings.ts';
+import { errnoOf, MailError } from '../lib/errors.ts';
+import { lockFile, type FolderLock } from '../lib/sqlite.ts';
+import type { Identity } from './privileges.ts';
+
+/** Where the running server's process id is: `buzon reload` and logrotate send it SIGHUP. */
+export const pidFile = (settings: Pick<Settings, 'data_directory'>): string => join(settings.data_directory, 'buzon.pid');
+
+/** What one server holds of its data_directory while it runs; a supervisor holds it for its workers. */
+export class DataFolder {
+  readonly #settings: Settings;
+  readonly #lock: FolderLock;
+
+  private constructor(settings: Settings, lock: FolderLock) {
+    this.#settings = settings;
+    this.#lock = lock;
+  }
+
+  /** Makes the folders for `identity` and locks them. @throws MailError config when that cannot be, or another server has them */
+  static async take(settings: Settings, identity: Identity | undefined): Promise<DataFolder> {
+    await makeFolders(settings, identity);
+    const path = join(settings.data_directory, 'lock');
+    const lock = await lockFolder(path, settings);
+    if (identity && process.getuid?.() === 0) await chown(path, identity.uid, identity.gid);
+    await writeFile(pidFile(settings), `${process.pid}\n`).catch(() => undefined);
+    return new DataFolder(settings, lock);
+  }
+
+  async release(): Promise<void> {
+    await unlink(pidFile(this.#settings)).catch(() => undefined);
+    this.#lock.release();
+  }
+}
+
+async function lockFolder(path: string, settings: Settings): Promise<FolderLock> {
+  try {
+    return lockFile(path);
+  } catch (error) {
+    const { data_directory } = settings;
+    if (!/^SQLITE_(BUSY|LOCKED)/.test(errnoOf(error) ?? ''))
+      throw new MailError(
+        'config',
+        'NO_DATA_FOLDER',
+        `cannot lock ${path}: ${error instanceof Error ? error.message : String(error)}`,
+      );
+    const pid = (await readFile(pidFile(settings), 'utf8').catch(() => '')).trim();
+    throw new MailError(
+      'config',
+      'DATA_IN_USE',
+      `another server${pid === '' ? '' : ` (process ${pid})`} runs with the data_directory ${data_directory}: stop it, or set another one`,
+    );
+  }
+}
+
+/** The server's own folders: made as whoever started it, given to whom it serves as. */
+async function makeFolders(settings: Settings, identity: Identity | undefined): Promise<void> {
+  for (const folder of [settings.data_directory, join(settings.data_directory, 'spool')]) {
+    try {
+      await mkdir(folder, { recursive: true, mode: 0o750 });
+      if (identity && process.getuid?.() === 0) await chown(folder, identity.uid, identity.gid);
+    } catch (error) {
+      throw new MailError(
+        'config',
+        'NO_DATA_FOLDER',
+        `cannot make the folder ${folder}: make it, or set another data_directory`,
+        { cause: error },
+      );
+    }
+  }
+}
