@@ -3,6 +3,7 @@ import { reloadSettings, type Settings } from '../config/settings.ts';
 import type { BoundAddress } from '../worker/listeners.ts';
 import { MailServer } from '../worker/mail-server.ts';
 import { ServerLog } from '../worker/server-log.ts';
+import { inheritedSockets, notifySystemd } from '../worker/systemd.ts';
 import { Supervisor } from '../worker/supervisor.ts';
 
 /** A second signal this soon is the same one again: a terminal's Ctrl-C reaches the whole group, and npm and the launcher pass it on. */
@@ -32,13 +33,16 @@ export async function runServer(
   };
   process.on('SIGHUP', onHangUp);
   try {
+    const inherited = inheritedSockets(process.env, process.pid);
     server =
       settings.workers === 0
-        ? new MailServer(settings, { logger: log.logger, dropPrivileges: true })
-        : new Supervisor({ settings, logger: log.logger });
+        ? new MailServer(settings, { logger: log.logger, dropPrivileges: true, inherited })
+        : new Supervisor({ settings, logger: log.logger, inherited });
     await server.start();
+    await notifySystemd(process.env, '--ready');
     await onReady?.(server);
     await ended;
+    void notifySystemd(process.env, 'STOPPING=1');
     await server.stop();
   } finally {
     process.off('SIGHUP', onHangUp);
@@ -61,6 +65,7 @@ const untilSignal = (): Promise<void> =>
 /** New settings when they are good; the old ones, and an alarm in the log, when not. What only a start takes over stays as it is. */
 async function reload(file: string, server: Running, log: ServerLog): Promise<void> {
   const { logger } = log;
+  await notifySystemd(process.env, 'RELOADING=1');
   try {
     const { settings, changed, needRestart } = await reloadSettings(file, server.settings);
     await log.reopen(settings.log);
@@ -72,5 +77,7 @@ async function reload(file: string, server: Running, log: ServerLog): Promise<vo
     // logrotate's signal must work with settings that do not.
     await log.reopen(server.settings.log);
     logger.error('settings.reload-failed', { error: error instanceof Error ? error.message : String(error) });
+  } finally {
+    await notifySystemd(process.env, '--ready');
   }
 }

@@ -3,11 +3,17 @@
 // settings do not name.
 import type { PemFile } from '../config/certificates.ts';
 import type { Settings } from '../config/settings.ts';
+import type { InheritedSocket } from './systemd.ts';
 
 /** To a worker. */
 export type Order =
   /** First of all: serve with these. */
-  | { readonly type: 'start'; readonly settings: Settings; readonly number: number }
+  | {
+      readonly type: 'start';
+      readonly settings: Settings;
+      readonly number: number;
+      readonly inherited: readonly InheritedSocket[];
+    }
   | { readonly type: 'reload'; readonly settings: Settings }
   | { readonly type: 'stop' }
   | { readonly type: 'answer'; readonly id: number; readonly value?: unknown; readonly error?: string };

@@ -1,7 +1,8 @@
 // The sockets that the settings name. Bound first, as root where they are privileged; what connects before the server is ready waits.
-import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { createServer, type AddressInfo, type ListenOptions, type Server, type Socket } from 'node:net';
 import type { Listener } from '../config/listeners.ts';
 import { errnoOf, MailError } from '../lib/errors.ts';
+import type { InheritedSocket } from './systemd.ts';
 
 export type TakeSocket = (socket: Socket, listener: Listener) => void;
 
@@ -22,22 +23,32 @@ export class Listeners {
     this.#reusePort = reusePort;
   }
 
-  /** Binds all of them. @throws MailError config that says which one cannot be had, and what to do */
-  async bind(listeners: readonly Listener[]): Promise<void> {
+  /**
+   * Binds all of them, but for the protocols of sockets that were inherited: these are taken as they are.
+   * @throws MailError config that says which one cannot be had, and what to do
+   */
+  async bind(listeners: readonly Listener[], inherited: readonly InheritedSocket[] = []): Promise<void> {
     try {
-      for (const listener of listeners) this.#servers.push({ server: await this.#listen(listener), listener });
+      for (const { protocol, fd } of inherited) {
+        const listener = { protocol, address: '', port: 0 };
+        this.#servers.push({ server: await this.#listen(listener, { fd }), listener });
+      }
+      for (const listener of notInherited(listeners, inherited))
+        this.#servers.push({ server: await this.#listen(listener, this.#place(listener)), listener });
     } catch (error) {
       await this.close();
       throw error;
     }
   }
 
-  #listen(listener: Listener): Promise<Server> {
+  #place({ address: host, port }: Listener): ListenOptions {
+    return { host, port, ipv6Only: host === '::', backlog: 511, reusePort: this.#reusePort };
+  }
+  #listen(listener: Listener, where: ListenOptions | { readonly fd: number }): Promise<Server> {
     const server = createServer({ noDelay: true }, (socket) => this.#connected(socket, listener));
     return new Promise((resolve, reject) => {
       server.once('error', (error) => reject(bindError(error, listener)));
-      const { address: host, port } = listener;
-      server.listen({ host, port, ipv6Only: host === '::', backlog: 511, reusePort: this.#reusePort }, () => {
+      server.listen(where, () => {
         server.removeAllListeners('error');
         // EMFILE and the like: the next connection may do.
         server.on('error', () => undefined);
@@ -73,6 +84,11 @@ export class Listeners {
     for (const { server } of this.#servers) server.close();
     await new Promise((resolve) => setImmediate(resolve));
   }
+}
+
+/** Those that have to be bound. */
+export function notInherited(listeners: readonly Listener[], inherited: readonly InheritedSocket[]): Listener[] {
+  return listeners.filter(({ protocol }) => !inherited.some((socket) => socket.protocol === protocol));
 }
 
 /** Says which address cannot be had, and what to do. */

@@ -23,6 +23,7 @@ import { Listeners, type BoundAddress } from './listeners.ts';
 import { Parts } from './parts.ts';
 import { DataFolder } from './data-folder.ts';
 import { dropPrivileges, mailIdentity, type Identity } from './privileges.ts';
+import type { InheritedSocket } from './systemd.ts';
 import { serverHandshake } from './tls.ts';
 
 export interface MailServerDeps {
@@ -34,6 +35,8 @@ export interface MailServerDeps {
   readonly dropPrivileges?: boolean;
   /** This is one of several processes that serve the same addresses; others read the keys for it and count what they share. */
   readonly worker?: Counters & { readonly readPem: (path: string) => Promise<PemFile> };
+  /** Listening sockets that this process got from the one that started it. */
+  readonly inherited?: readonly InheritedSocket[];
   /** Asked at each stage of an SMTP session before its own checks: a reply refuses it. */
   readonly onStage?: SmtpSessionOptions['onStage'];
   /** Called with each message that was accepted, after its 250 is due. */
@@ -107,7 +110,7 @@ export class MailServer {
       ...(this.#deps.worker ? { readPem: this.#deps.worker.readPem } : {}),
     });
     const identity = this.#deps.dropPrivileges ? await mailIdentity(settings, this.#logger) : undefined;
-    await this.#listeners.bind(settings.listeners);
+    await this.#listeners.bind(settings.listeners, this.#deps.inherited);
     try {
       if (!this.#deps.worker) this.#data = await DataFolder.take(settings, identity);
       if (identity) await this.#dropTo(identity);

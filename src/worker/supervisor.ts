@@ -17,13 +17,16 @@ import { MailError } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
 import { DataFolder } from './data-folder.ts';
 import { readWord, type Order, type Question } from './ipc.ts';
-import { bindError, type BoundAddress } from './listeners.ts';
+import { bindError, notInherited, type BoundAddress } from './listeners.ts';
 import { mailIdentity } from './privileges.ts';
+import type { InheritedSocket } from './systemd.ts';
 
 export interface SupervisorOptions {
   readonly settings: Settings;
   readonly logger: Logger;
   readonly clock?: Clock;
+  /** Sockets of this process that are bound already. */
+  readonly inherited?: readonly InheritedSocket[];
   /** The workers' entry; for tests. */
   readonly entry?: URL;
 }
@@ -65,6 +68,9 @@ export class Supervisor {
     this.#readable = pemPaths(options.settings);
   }
 
+  get #inherited(): readonly InheritedSocket[] {
+    return this.#options.inherited ?? [];
+  }
   get settings(): Settings {
     return this.#settings;
   }
@@ -82,7 +88,8 @@ export class Supervisor {
     try {
       this.#data = await DataFolder.take(this.#settings, await mailIdentity(this.#settings));
       const listeners: Listener[] = [];
-      for (const listener of this.#settings.listeners) listeners.push({ ...listener, port: await freePort(listener) });
+      for (const listener of notInherited(this.#settings.listeners, this.#inherited))
+        listeners.push({ ...listener, port: await freePort(listener) });
       this.#settings = { ...this.#settings, listeners };
       await Promise.all(Array.from({ length: this.#settings.workers }, (_, i) => this.#spawn(i + 1)));
     } catch (error) {
@@ -99,7 +106,10 @@ export class Supervisor {
   /** Starts a worker; resolves when it serves. @throws MailError config with what it said when it does not */
   #spawn(number: number): Promise<void> {
     const entry = this.#options.entry ?? new URL(import.meta.url.endsWith('.ts') ? './entry.ts' : './entry.js', import.meta.url);
-    const child = fork(entry, [], { serialization: 'advanced', stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    const child = fork(entry, [], {
+      serialization: 'advanced',
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...this.#inherited.map(({ fd }) => fd)],
+    });
     const worker: Worker = { number, child, startedAt: this.#clock.now(), ready: false };
     this.#workers.set(number, worker);
     return new Promise((resolve, reject) => {
@@ -122,7 +132,13 @@ export class Supervisor {
         this.#died(worker, status, signal);
         if (!worker.ready) reject(new MailError('config', 'WORKER_FAILED', reason));
       });
-      this.#order(worker, { type: 'start', settings: this.#settings, number });
+      this.#order(worker, {
+        type: 'start',
+        settings: this.#settings,
+        number,
+        // Behind the three streams and the channel.
+        inherited: this.#inherited.map(({ protocol }, i) => ({ protocol, fd: 4 + i })),
+      });
     });
   }
 

@@ -91,11 +91,12 @@ class Worker {
     this.#log = log;
   }
 
-  static async start({ settings, number }: Order & { type: 'start' }, supervisor: SupervisorLink): Promise<Worker> {
+  static async start({ settings, number, inherited }: Order & { type: 'start' }, supervisor: SupervisorLink): Promise<Worker> {
     const log = await ServerLog.open(settings);
     const server = new MailServer(settings, {
       logger: log.logger.child({ worker: number }),
       dropPrivileges: true,
+      inherited,
       worker: {
         readPem: (path) => supervisor.ask({ kind: 'pem', path }),
         admit: (scope, key, limit) => supervisor.ask({ kind: 'admit', scope, key, limit }),
