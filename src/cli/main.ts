@@ -4,6 +4,7 @@ import type { Command, CommandIo } from './command.ts';
 
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   serve: async () => (await import('./serve.ts')).serve,
+  check: async () => (await import('./check.ts')).checkCommand,
   postmap: async () => (await import('./postmap.ts')).postmapCommand,
   reload: async () => (await import('./reload.ts')).reload,
 };
