@@ -49,6 +49,11 @@ export function schemeName(text: string, defaultScheme: string): string {
   return CRYPT_NAMES[id] ?? (id.startsWith('2') ? 'BLF-CRYPT' : id.toUpperCase());
 }
 
+/** The password itself, where it is stored in plain text. */
+export function plainSecret({ scheme, encoding, data }: StoredPassword): Buffer | undefined {
+  return ['PLAIN', 'CLEARTEXT', 'CLEAR'].includes(scheme) ? Buffer.from(data, encoding ?? 'utf8') : undefined;
+}
+
 export interface ScramSecret {
   readonly iterations: number;
   readonly salt: Buffer;

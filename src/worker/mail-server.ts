@@ -216,6 +216,7 @@ export class MailServer {
   async reload(settings: Settings): Promise<void> {
     const parts = this.#makeParts(settings);
     const old = this.#parts;
+    parts.authenticator.inherit(old.authenticator);
     this.#parts = parts;
     await this.#certificates?.reload(certificateFiles(settings));
     setTimeout(() => old.close(), PARTS_LINGER_MS).unref();
