@@ -216,6 +216,7 @@ export class MailServer {
   async reload(settings: Settings): Promise<void> {
     const parts = this.#makeParts(settings);
     const old = this.#parts;
+    parts.authenticator.inherit(old.authenticator);
     this.#parts = parts;
     await this.#certificates?.reload(certificateFiles(settings));
     setTimeout(() => old.close(), PARTS_LINGER_MS).unref();
@@ -244,7 +245,7 @@ export class MailServer {
 export const pidFile = (settings: Pick<Settings, 'data_directory'>): string => join(settings.data_directory, 'buzon.pid');
 
 /** The one owner of the mail tree: of virtual_uid_maps and virtual_gid_maps when they are there, else the settings' user and group. */
-async function mailIdentity(settings: Settings, logger: Logger): Promise<Identity> {
+export async function mailIdentity(settings: Settings, logger: Logger): Promise<Identity> {
   const idOf = async (specs: readonly string[], otherwise: string): Promise<string> => {
     const [spec] = specs;
     if (spec === undefined) return otherwise;
