@@ -12,8 +12,8 @@ import { systemClock, type Clock } from '../../src/lib/clock.ts';
 import { createLogger, type LogFields, type Logger } from '../../src/lib/logger.ts';
 import { noQueue } from '../../src/queue/no-queue.ts';
 import { DEFAULT_SMTP_LIMITS, type SmtpLimits } from '../../src/smtp/limits.ts';
+import type { SmtpSessionOptions } from '../../src/smtp/options.ts';
 import { SmtpService } from '../../src/smtp/server.ts';
-import type { SmtpSessionOptions } from '../../src/smtp/session.ts';
 import { makeSelfSigned } from './certificate.ts';
 import { FakeAuthenticator, type LoggedEvent } from './imap-server.ts';
 
