@@ -246,7 +246,7 @@ class GuardedConnection extends SMTPConnection implements SmtpWire {
     const parser = this.#parser;
     if (!parser) return undefined;
     if (Date.now() > deadline) return undefined;
-    while (parser.waiting === 0) if (!(await parser.more(deadline))) return undefined;
+    while (parser.peek().length === 0) if (!(await parser.more(deadline))) return undefined;
     return parser.take(max);
   }
   unread(bytes: Buffer): void {
