@@ -10,6 +10,7 @@ import { certificateFiles, CertificateStore } from '../config/certificates.ts';
 import type { Listener } from '../config/listeners.ts';
 import { openTable } from '../config/maps/table.ts';
 import type { Settings } from '../config/settings.ts';
+import { Intents } from '../delivery/intents.ts';
 import type { AcceptMessage, OutboundQueue } from '../delivery/types.ts';
 import { ImapServer } from '../imap/server.ts';
 import { systemClock, type Clock } from '../lib/clock.ts';
@@ -48,6 +49,7 @@ export class MailServer {
   readonly #hashing: Hashing = createHashing();
   readonly #listeners = new Listeners();
   readonly #store: MailStore;
+  readonly #intents: Intents;
   #parts: Parts;
   #certificates: CertificateStore | undefined;
   #mx: SmtpService | undefined;
@@ -68,6 +70,7 @@ export class MailServer {
       saveCrlf: settings.mail_save_crlf,
       separator: settings.namespace.separator,
     });
+    this.#intents = new Intents(settings.data_directory, () => this.#clock.now(), this.#logger);
     this.#parts = this.#makeParts(settings);
   }
 
@@ -77,6 +80,7 @@ export class MailServer {
       clock: this.#clock,
       hashing: this.#hashing,
       queue: this.#deps.queue ?? noQueue,
+      intents: this.#intents,
       storeOf: (location) => this.#store.account(location),
     });
   }
@@ -103,6 +107,7 @@ export class MailServer {
     try {
       await makeFolders(settings, identity);
       if (identity) dropPrivileges(identity);
+      await this.#recover();
       this.#maxConnections = await connectionsFor(settings.client_limit);
       this.#makeServices();
       await writeFile(pidFile(settings), `${process.pid}\n`).catch(() => undefined);
@@ -116,6 +121,13 @@ export class MailServer {
     this.#logger.info('server.ready', {
       hostname: settings.hostname,
       listeners: this.addresses.map(({ protocol, address, port }) => `${protocol}:${address}:${port}`),
+    });
+  }
+
+  /** What cannot be recovered now is tried again when it is needed: it holds up that message, not the start. */
+  async #recover(): Promise<void> {
+    await this.#intents.recover().catch((error: unknown) => {
+      this.#logger.error('delivery.recovery.failed', { error: error instanceof Error ? error.message : String(error) });
     });
   }
 
