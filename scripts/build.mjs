@@ -1,7 +1,7 @@
 // Builds dist/ from src/ with tsc. Does nothing when nothing changed since the last build, so that `npm start` is quick.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync, cpSync } from 'node:fs';
+import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync, cpSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -34,3 +34,8 @@ for (const f of files('src')) {
   cpSync(f, to);
 }
 writeFileSync(stampFile, stamp);
+// Built by root in somebody's folder: that somebody must be able to build again.
+const { uid, gid } = statSync('.');
+if (process.getuid?.() === 0 && uid !== 0)
+  for (const path of ['dist', ...readdirSync('dist', { recursive: true }).map((name) => join('dist', name))])
+    chownSync(path, uid, gid);

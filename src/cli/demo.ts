@@ -1,6 +1,6 @@
-// The demo: what `npm start` shows without any settings. Its own folder, two accounts, a self-signed certificate, loopback ports, no DNS.
-// All of it lies in demo/ and is kept from one run to the next; demo/buzon.yaml may be edited.
-import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+// The demo: what `npm start` shows without any settings. Its own folder, two accounts, a self-signed certificate, loopback ports; it
+// asks DNS for nothing. All of it lies in demo/ and is kept from one run to the next; demo/buzon.yaml may be edited.
+import { chmod, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,7 +8,7 @@ import { stringify } from 'yaml';
 import { createHashing } from '../auth/hashing.ts';
 import { createSelfSigned } from '../config/self-signed.ts';
 import { loadSettings } from '../config/settings.ts';
-import { errnoOf } from '../lib/errors.ts';
+import { errnoOf, MailError } from '../lib/errors.ts';
 import { dropPrivileges, ownerOf } from '../worker/privileges.ts';
 import type { MailServer } from '../worker/mail-server.ts';
 import type { CommandIo } from './command.ts';
@@ -20,43 +20,83 @@ const PORTS = { smtp: 2525, submission: 2587, submissions: 2465, imap: 2143, ima
 
 type Passwords = Readonly<Record<string, string>>;
 
-/** Makes what is missing of the demo and serves it until a signal ends it. */
+/** Makes what is missing of the demo and serves it until a signal ends it. @throws MailError config that says what to do */
 export async function startDemo(io: CommandIo): Promise<number> {
   const project = fileURLToPath(new URL('../..', import.meta.url));
+  const owner = await ownerOf(project);
   // Nothing of the demo needs root: it is given up before anything is made.
-  if (process.getuid?.() === 0) dropPrivileges(await ownerOf(project));
+  if (process.getuid?.() === 0) {
+    dropPrivileges(owner);
+    io.out(
+      owner.uid === 0
+        ? `The folder ${project} belongs to root, so the demo runs as root, on loopback ports only.\n`
+        : `Started as root: the demo runs as the folder's owner, uid ${owner.uid}.\n`,
+    );
+  }
   const folder = join(project, 'demo');
-  const passwords = await prepare(folder);
   const file = join(folder, 'buzon.yaml');
-  await runServer(file, await loadSettings(file), (server) => io.out(welcome(server, folder, passwords)));
+  try {
+    const passwords = await prepare(folder);
+    await runServer(file, await loadSettings(file), (server) => io.out(welcome(server, folder, passwords)));
+  } catch (error) {
+    throw plainly(error, folder);
+  }
   return 0;
+}
+
+/** The file to edit where a port is taken, the owner to look at where the folder is somebody else's. */
+function plainly(error: unknown, folder: string): unknown {
+  if (error instanceof MailError && error.code === 'PORT_TAKEN')
+    return new MailError('config', error.code, `${error.clientText} in ${join(folder, 'buzon.yaml')} (0 takes a free one)`);
+  const errno = errnoOf(error);
+  if (errno !== 'EACCES' && errno !== 'EPERM') return error;
+  const { path = folder } = error as { path?: string };
+  return new MailError(
+    'config',
+    'DEMO_FORBIDDEN',
+    `uid ${process.getuid?.()} may not use ${path}: start as the owner of ${folder}, or remove that folder to begin anew`,
+  );
 }
 
 async function prepare(folder: string): Promise<Passwords> {
   await mkdir(folder, { recursive: true, mode: 0o750 });
-  const passwords = await once(join(folder, 'accounts.json'), 0o600, async () =>
-    JSON.stringify(Object.fromEntries(ADDRESSES.map((address) => [address, randomBytes(9).toString('base64url')])), null, 2),
-  );
-  const accounts = JSON.parse(passwords) as Passwords;
-  await makeHomes(folder, accounts);
-  await once(join(folder, 'vmailbox'), 0o644, async () =>
+  const accounts = join(folder, 'accounts.json');
+  let passwords = await readOrNothing(accounts);
+  if (passwords === undefined) {
+    passwords = JSON.stringify(
+      Object.fromEntries(ADDRESSES.map((address) => [address, randomBytes(9).toString('base64url')])),
+      null,
+      2,
+    );
+    await makeHomes(folder, JSON.parse(passwords) as Passwords);
+  }
+  await unlessThere(join(folder, 'vmailbox'), 0o644, async () =>
     ADDRESSES.map((address) => `${address}  ${DOMAIN}/${address.split('@')[0]}/\n`).join(''),
   );
   await makeCertificate(folder);
-  await once(join(folder, 'buzon.yaml'), 0o644, async () => settingsText(folder));
-  return accounts;
+  await unlessThere(join(folder, 'buzon.yaml'), 0o644, async () => settingsText());
+  // Last of all: where it is, a start before this one got through.
+  await unlessThere(accounts, 0o600, async () => `${passwords}\n`);
+  return JSON.parse(passwords) as Passwords;
 }
 
-/** The file's text; written first when it is not there. */
-async function once(path: string, mode: number, make: () => Promise<string>): Promise<string> {
+async function readOrNothing(path: string): Promise<string | undefined> {
   try {
     return await readFile(path, 'utf8');
   } catch (error) {
-    if (errnoOf(error) !== 'ENOENT') throw error;
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
   }
-  const text = await make();
-  await writeFile(path, text, { mode, flag: 'wx' });
-  return text;
+}
+async function unlessThere(path: string, mode: number, make: () => Promise<string>): Promise<void> {
+  if ((await readOrNothing(path)) === undefined) await writeWhole(path, mode, await make());
+}
+/** Never half a file, also when the demo is ended while it writes. */
+async function writeWhole(path: string, mode: number, text: string): Promise<void> {
+  const beside = `${path}.new`;
+  await rm(beside, { force: true });
+  await writeFile(beside, text, { mode, flag: 'wx' });
+  await rename(beside, path);
 }
 
 async function makeHomes(folder: string, passwords: Passwords): Promise<void> {
@@ -67,8 +107,8 @@ async function makeHomes(folder: string, passwords: Passwords): Promise<void> {
       const home = join(folder, 'vhosts', DOMAIN, user);
       await mkdir(home, { recursive: true, mode: 0o750 });
       await chmod(home, 0o750);
-      await once(join(home, 'passwd'), 0o640, async () => `${user}:x:::${user}:${home}:/usr/sbin/nologin\n`);
-      await once(join(home, 'shadow'), 0o600, async () => `${user}:${await hashing.hash(password, 'ARGON2ID')}::::::\n`);
+      await writeWhole(join(home, 'passwd'), 0o640, `${user}:x:::${user}::/usr/sbin/nologin\n`);
+      await writeWhole(join(home, 'shadow'), 0o600, `${user}:${await hashing.hash(password, 'ARGON2ID')}::::::\n`);
     }
   } finally {
     await hashing.close();
@@ -76,33 +116,33 @@ async function makeHomes(folder: string, passwords: Passwords): Promise<void> {
 }
 
 async function makeCertificate(folder: string): Promise<void> {
-  const key = join(folder, 'key.pem');
-  let made: { cert: string; key: string } | undefined;
-  await once(key, 0o600, async () => {
-    made = await createSelfSigned({ names: [DOMAIN, `mail.${DOMAIN}`, 'localhost', '127.0.0.1'] });
-    return made.key;
-  });
-  if (made) await writeFile(join(folder, 'cert.pem'), made.cert, { mode: 0o644 });
+  const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
+  if ((await readOrNothing(key)) !== undefined && (await readOrNothing(cert)) !== undefined) return;
+  const made = await createSelfSigned({ names: [DOMAIN, `mail.${DOMAIN}`, 'localhost', '127.0.0.1'] });
+  await writeWhole(key, 0o600, made.key);
+  await writeWhole(cert, 0o644, made.cert);
 }
 
-function settingsText(folder: string): string {
-  const head = '# The demo. Made by its first start; edit it as you like, or remove the folder to begin anew.\n';
+/** Paths are relative to the folder, so that the project may be moved. */
+function settingsText(): string {
+  const head =
+    '# The demo. Made by its first start; edit it as you like, or remove the folder to begin anew.\n' +
+    '# docs/settings.md tells what can be set; ports are under "listeners".\n';
   return (
     head +
     stringify({
       hostname: `mail.${DOMAIN}`,
       virtual_mailbox_domains: [DOMAIN],
-      virtual_mailbox_base: join(folder, 'vhosts'),
-      virtual_mailbox_maps: `texthash:${join(folder, 'vmailbox')}`,
+      virtual_mailbox_base: 'vhosts',
+      virtual_mailbox_maps: 'texthash:vmailbox',
       postmaster: ADDRESSES[0],
       mynetworks: [],
       user: String(process.getuid?.() ?? 0),
       group: String(process.getgid?.() ?? 0),
-      data_directory: join(folder, 'data'),
-      queue_directory: join(folder, 'queue'),
-      smtpd_tls_cert_file: join(folder, 'cert.pem'),
-      smtpd_tls_key_file: join(folder, 'key.pem'),
-      log: { file: join(folder, 'buzon.log') },
+      data_directory: 'data',
+      queue_directory: 'queue',
+      certificates: [{ domains: [DOMAIN, `mail.${DOMAIN}`], cert: 'cert.pem', key: 'key.pem' }],
+      log: { file: 'buzon.log' },
       listeners: Object.entries(PORTS).map(([protocol, port]) => ({ protocol, address: '127.0.0.1', port })),
     })
   );
@@ -111,17 +151,18 @@ function settingsText(folder: string): string {
 function welcome(server: MailServer, folder: string, passwords: Passwords): string {
   const port = (protocol: string): number => server.addresses.find((a) => a.protocol === protocol)?.port ?? 0;
   const [address, password] = Object.entries(passwords)[0] ?? ['', ''];
+  const imap = `imap://127.0.0.1:${port('imap')}/INBOX`;
   const lines = [
-    `Buzon's demo serves ${DOMAIN} on 127.0.0.1:`,
+    `Buzon's demo is ready: it serves ${DOMAIN} on 127.0.0.1, on the ports`,
     ...server.addresses.map((a) => `  ${a.protocol.padEnd(12)} ${a.port}`),
     '',
     'Accounts (also in demo/accounts.json):',
     ...Object.entries(passwords).map(([user, secret]) => `  ${user.padEnd(20)} ${secret}`),
     '',
     'Send a mail, look for it, and read it:',
-    `  printf 'Subject: hello\\r\\n\\r\\nIt works.\\r\\n' | curl -sS smtp://127.0.0.1:${port('smtp')} --mail-from you@remote.test --mail-rcpt ${address} -T -`,
-    `  curl -sS imap://127.0.0.1:${port('imap')}/INBOX -u '${address}:${password}' -X 'SEARCH ALL'`,
-    `  curl -sS 'imap://127.0.0.1:${port('imap')}/INBOX;MAILINDEX=1' -u '${address}:${password}'`,
+    `  printf 'From: you@remote.test\\r\\nTo: ${address}\\r\\nSubject: hello\\r\\n\\r\\nIt works.\\r\\n' | curl -sS smtp://127.0.0.1:${port('smtp')} --mail-from you@remote.test --mail-rcpt ${address} -T -`,
+    `  curl -sS ${imap} -u '${address}:${password}' -X 'SEARCH ALL'`,
+    `  curl -sS '${imap};MAILINDEX=*' -u '${address}:${password}'`,
     '',
     `Settings: ${join(folder, 'buzon.yaml')}; log: ${join(folder, 'buzon.log')}. Ctrl-C ends it.`,
     '',

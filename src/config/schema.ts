@@ -203,6 +203,7 @@ function mailboxFields(base: string) {
           'Store lines with CRLF. The default, LF, is what Postfix and Dovecot write; on the wire it is CRLF in any case.',
         default: 'no',
         example: 'no',
+        restart: true,
       },
       readBoolean,
     ),

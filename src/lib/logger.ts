@@ -53,6 +53,9 @@ class SinkLogger implements Logger {
   }
 }
 
+/** Whether an event of `level` is written where `least` is the least level. */
+export const isLogged = (level: LogLevel, least: LogLevel): boolean => ORDER[level] >= ORDER[least];
+
 /** A logger that hands every event of at least `level` to `sink`. `now` gives milliseconds since the epoch. */
 export function createLogger(sink: LogSink, level: LogLevel = 'info', now: () => number = Date.now): Logger {
   return new SinkLogger(sink, ORDER[level], {}, now);

@@ -19,7 +19,7 @@ export interface LogOutputOptions {
 
 /** One output for all loggers of a server. `close` writes what is left. */
 export class LogOutput {
-  readonly #options: LogOutputOptions;
+  #options: LogOutputOptions;
   readonly #maxPending: number;
   #pending: string[] = [];
   #pendingBytes = 0;
@@ -80,13 +80,19 @@ export class LogOutput {
     return text;
   }
 
-  /** Opens the file anew (after logrotate has renamed it). Keeps the old one when that fails. */
-  async reopen(): Promise<void> {
-    if (this.#options.file === undefined) return;
-    const fresh = await openLog(this.#options.file);
+  /** Opens the file anew (after logrotate has renamed it), or another one as the settings now say. Keeps the old one when that fails. */
+  async reopen(change: Pick<LogOutputOptions, 'format' | 'file'> = this.#options): Promise<void> {
+    const fresh = change.file === undefined ? undefined : await openLog(change.file);
     await this.#writing;
     const old = this.#file;
     this.#file = fresh;
+    const { maxPending, postfix } = this.#options;
+    this.#options = {
+      format: change.format,
+      ...(change.file === undefined ? {} : { file: change.file }),
+      postfix,
+      ...(maxPending === undefined ? {} : { maxPending }),
+    };
     await old?.close();
   }
 

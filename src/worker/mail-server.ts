@@ -257,7 +257,7 @@ export class MailServer {
 export const pidFile = (settings: Pick<Settings, 'data_directory'>): string => join(settings.data_directory, 'buzon.pid');
 
 /** The one owner of the mail tree: of virtual_uid_maps and virtual_gid_maps when they are there, else the settings' user and group. */
-export async function mailIdentity(settings: Settings, logger: Logger): Promise<Identity> {
+export async function mailIdentity(settings: Settings, logger: Logger = silentLogger): Promise<Identity> {
   const idOf = async (specs: readonly string[], otherwise: string): Promise<string> => {
     const [spec] = specs;
     if (spec === undefined) return otherwise;
