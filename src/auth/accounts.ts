@@ -21,6 +21,8 @@ export interface Credentials {
   readonly account: Account;
   /** With its scheme, as in the file; undefined when nobody can log in. */
   readonly stored: string | undefined;
+  /** By `!` or `*` in the password field. */
+  readonly locked: boolean;
   /** The `nopassword` field: any password will do. */
   readonly noPassword: boolean;
   /** `allow_nets`. */
@@ -80,11 +82,13 @@ export class Accounts implements AccountDirectory {
     const stored = [shadow?.password, passwd?.password].find(
       (password) => password !== undefined && password !== '' && password !== 'x',
     );
+    // `!` and `*` lock an account, alone or before the hash (shadow(5)).
+    const locked = stored !== undefined && /^[!*]/.test(stored);
     const nets = extra.get('allow_nets');
     return {
       account,
-      // `!` and `*` lock an account, alone or before the hash (shadow(5)).
-      stored: stored === undefined || /^[!*]/.test(stored) ? undefined : stored,
+      stored: locked ? undefined : stored,
+      locked,
       noPassword: extra.has('nopassword') && stored === undefined,
       mayComeFrom: nets === undefined ? () => true : this.#nets(address, nets),
     };

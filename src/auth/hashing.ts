@@ -1,6 +1,7 @@
 // Password work in threads of its own, with a bounded queue.
 import { Piscina } from 'piscina';
 import { MailError } from '../lib/errors.ts';
+import type { ScramSecret } from './stored-password.ts';
 
 /** Log-ins that may wait for a thread; more are told to come back (454 4.7.0). */
 const MAX_QUEUE = 200;
@@ -12,6 +13,13 @@ export interface Hashing {
   hash(password: string, scheme: string): Promise<string>;
   /** Starts the threads: before the process gives up the rights that reading the program may need. */
   warm(): Promise<void>;
+  /** The keys of RFC 5802 section 3. @throws as verify */
+  scram(
+    password: string,
+    salt: Buffer,
+    iterations: number,
+    hash: 'sha1' | 'sha256',
+  ): Promise<Pick<ScramSecret, 'storedKey' | 'serverKey'>>;
   close(): Promise<void>;
 }
 
@@ -50,6 +58,10 @@ export function createHashing({ threads = 2, keep = false }: { threads?: number;
     },
     verify: async (password, stored, defaultScheme) => (await run({ kind: 'verify', password, stored, defaultScheme })) === true,
     hash: async (password, scheme) => String(await run({ kind: 'hash', password, scheme })),
+    scram: async (password, salt, iterations, hash) => {
+      const keys = (await run({ kind: 'scram', password, salt, iterations, hash })) as Record<string, Uint8Array>;
+      return { storedKey: Buffer.from(keys['storedKey'] ?? []), serverKey: Buffer.from(keys['serverKey'] ?? []) };
+    },
     close: async () => {
       const closing = pool;
       pool = undefined;

@@ -3,7 +3,8 @@
 //   user:password:uid:gid:gecos:home:shell:extra fields
 //
 // shadow(5) has dates where a passwd-file has ids and extras: numbers and empty fields there are no extras. Lines that begin with # are comments.
-import { open } from 'node:fs/promises';
+import type { BigIntStats } from 'node:fs';
+import { open, stat } from 'node:fs/promises';
 import { errnoOf } from '../lib/errors.ts';
 
 /** Bytes of a file that are read; a whole domain's file of some thousand users fits. */
@@ -46,38 +47,51 @@ function parseExtra(text: string): Map<string, string> {
   return extra;
 }
 
+/** A file younger than this (milliseconds) may change again without its times showing it: it is read each time. */
+const YOUNG_MS = 1_000;
+
+interface CachedFile {
+  readonly stamp: string;
+  readonly entries: Map<string, PasswdEntry>;
+  /** The file was old enough for its stamp to prove that it is the same. */
+  readonly settled: boolean;
+}
+
 /** Files by path, read again when they change. */
 export class PasswdFiles {
-  readonly #cache = new Map<string, { stamp: string; entries: Map<string, PasswdEntry> }>();
+  readonly #cache = new Map<string, CachedFile>();
 
   /** Undefined when there is no such file. @throws the file system's error when it cannot be read */
   async read(path: string): Promise<ReadonlyMap<string, PasswdEntry> | undefined> {
-    let handle;
     try {
-      handle = await open(path, 'r');
+      const known = this.#cache.get(path);
+      if (known?.settled && known.stamp === stampOf(await stat(path, { bigint: true }))) return known.entries;
+      return await this.#load(path);
     } catch (error) {
-      if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') {
-        this.#cache.delete(path);
-        return undefined;
-      }
+      this.#cache.delete(path);
+      if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return undefined;
       throw error;
     }
-    try {
-      const { ino, size, mtimeNs } = await handle.stat({ bigint: true });
-      const stamp = `${ino}.${size}.${mtimeNs}`;
-      const known = this.#cache.get(path);
-      if (known?.stamp === stamp) return known.entries;
-      if (size > MAX_FILE) throw new Error(`${path} is too large for a passwd file`);
-      const entries = parsePasswd(await handle.readFile('utf8'));
-      this.#cache.delete(path);
-      this.#cache.set(path, { stamp, entries });
-      for (const oldest of this.#cache.keys()) {
-        if (this.#cache.size <= MAX_CACHED) break;
-        this.#cache.delete(oldest);
-      }
-      return entries;
-    } finally {
-      await handle.close();
+  }
+
+  async #load(path: string): Promise<ReadonlyMap<string, PasswdEntry>> {
+    await using handle = await open(path, 'r');
+    const found = await handle.stat({ bigint: true });
+    if (!found.isFile()) throw new Error(`${path} is no file`);
+    if (found.size > MAX_FILE) throw new Error(`${path} is too large for a passwd file`);
+    const entries = parsePasswd(await handle.readFile('utf8'));
+    this.#cache.delete(path);
+    this.#cache.set(path, {
+      stamp: stampOf(found),
+      entries,
+      settled: Math.abs(Date.now() - Number(found.ctimeMs)) > YOUNG_MS,
+    });
+    for (const oldest of this.#cache.keys()) {
+      if (this.#cache.size <= MAX_CACHED) break;
+      this.#cache.delete(oldest);
     }
+    return entries;
   }
 }
+
+const stampOf = ({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string => `${dev}.${ino}.${size}.${mtimeNs}.${ctimeNs}`;

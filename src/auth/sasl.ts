@@ -1,16 +1,14 @@
 // SASL mechanisms as exchanges of decoded bytes: PLAIN (RFC 4616), LOGIN, SCRAM (RFC 5802, RFC 7677), CRAM-MD5 (RFC 2195).
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
+import type { ScramSecret } from './stored-password.ts';
 import type { SaslExchange, SaslStep } from './types.ts';
 
 /** What a mechanism asks of the authenticator. */
 export interface SaslBackend {
   /** Checks a password: gives the step that ends the exchange. */
   password(user: string, password: string): Promise<SaslStep>;
-  /** The secret for SCRAM; for unknown users one that looks as real and fits nothing. */
-  scram(
-    user: string,
-    hash: 'sha1' | 'sha256',
-  ): Promise<{ iterations: number; salt: Buffer; storedKey: Buffer; serverKey: Buffer }>;
+  /** The secret for SCRAM (for unknown users one that looks as real and fits nothing), or the step that ends the exchange. */
+  scram(user: string, hash: 'sha1' | 'sha256'): Promise<ScramSecret | SaslStep>;
   /** HMAC-MD5 of the challenge with the user's secret; undefined when there is none. */
   cramMd5(user: string, challenge: Buffer): Promise<Buffer | undefined>;
   /** Ends an exchange that proved its secret itself. */
@@ -89,8 +87,7 @@ export function cramMd5(backend: SaslBackend): SaslExchange {
 }
 
 export function scram(backend: SaslBackend, hash: 'sha1' | 'sha256'): SaslExchange {
-  let state:
-    { user: string; first: string; nonce: string; secret: Awaited<ReturnType<SaslBackend['scram']>>; header: string } | undefined;
+  let state: { user: string; first: string; nonce: string; secret: ScramSecret; header: string } | undefined;
   const first = async (text: string): Promise<SaslStep> => {
     const m = /^(n|y|p=[^,]*),(a=[^,]*)?,(n=([^,]+),r=([\x21-\x2b\x2d-\x7e]{1,256})(?:,.*)?)$/.exec(text);
     if (!m) return malformed('Bad SCRAM message');
@@ -101,6 +98,7 @@ export function scram(backend: SaslBackend, hash: 'sha1' | 'sha256'): SaslExchan
     if (authorize !== '' && authorize !== m[4]) return backend.conclude(user, false);
     const nonce = `${m[5]}${backend.nonce()}`;
     const secret = await backend.scram(user, hash);
+    if (!('storedKey' in secret)) return secret;
     const serverFirst = `r=${nonce},s=${secret.salt.toString('base64')},i=${secret.iterations}`;
     state = { user, first: `${m[3]},${serverFirst}`, nonce, secret, header: `${m[1]},${m[2] ?? ''},` };
     return { challenge: Buffer.from(serverFirst) };

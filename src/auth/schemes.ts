@@ -2,9 +2,10 @@
 import { hashSync as argon2Hash, verifySync as argon2Verify } from '@node-rs/argon2';
 import { compareSync as bcryptCompare } from 'bcryptjs';
 import { createHash, createHmac, pbkdf2Sync, randomBytes, timingSafeEqual } from 'node:crypto';
-import { verify as shaCryptVerify } from 'unixcrypt';
+import { encrypt as shaCrypt, verify as shaCryptVerify } from 'unixcrypt';
 import { cramMd5Context } from './md5.ts';
 import { md5Crypt } from './md5-crypt.ts';
+import { NEW_SCHEMES } from './new-schemes.ts';
 import { parseScram, parseStored, type ScramSecret, type StoredPassword } from './stored-password.ts';
 
 /** Past these a stored hash would stall everybody's log-ins: refused as if wrong. */
@@ -129,20 +130,17 @@ function verifyScram(password: string, data: string, hash: 'sha1' | 'sha256'): b
   return equal(scramKeys(password, secret.salt, secret.iterations, hash).storedKey, secret.storedKey);
 }
 
+const contextOf = (password: string): Buffer =>
+  cramMd5Context(Buffer.from(password, 'utf8'), (bytes) => createHash('md5').update(bytes).digest());
+
 function verifyCramMd5(password: string, { data }: StoredPassword): boolean {
-  return equal(
-    cramMd5Context(Buffer.from(password, 'utf8'), (bytes) => createHash('md5').update(bytes).digest()),
-    Buffer.from(data, data.length === 64 ? 'hex' : 'base64'),
-  );
+  return equal(contextOf(password), Buffer.from(data, data.length === 64 ? 'hex' : 'base64'));
 }
 
 /** The package's number for it (its enum does not exist at run time). */
 const ARGON2ID = 2;
 
-/** Schemes in which new passwords can be stored. */
-export const NEW_SCHEMES = ['ARGON2ID', 'SCRAM-SHA-256', 'SSHA512', 'PLAIN'] as const;
-
-/** A new stored password; Dovecot of Debian reads all of them. */
+/** A new stored password, in one of NEW_SCHEMES. @throws RangeError for another */
 export function hashPassword(password: string, scheme: string): string {
   switch (scheme.toUpperCase()) {
     case 'ARGON2ID':
@@ -156,8 +154,15 @@ export function hashPassword(password: string, scheme: string): string {
       const salt = randomBytes(8);
       return `{SSHA512}${Buffer.concat([createHash('sha512').update(password, 'utf8').update(salt).digest(), salt]).toString('base64')}`;
     }
+    case 'SHA512-CRYPT':
+      return `{SHA512-CRYPT}${shaCrypt(password)}`;
+    case 'CRAM-MD5':
+      return `{CRAM-MD5}${contextOf(password).toString('hex')}`;
     case 'PLAIN':
-      return `{PLAIN}${password}`;
+      // A colon would end the field.
+      return /^[\x21-\x39\x3b-\x7e]+$/.test(password)
+        ? `{PLAIN}${password}`
+        : `{PLAIN.b64}${Buffer.from(password).toString('base64')}`;
     default:
       throw new RangeError(`new passwords are stored as one of ${NEW_SCHEMES.join(', ')}`);
   }

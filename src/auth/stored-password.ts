@@ -39,6 +39,21 @@ export function unsupportedReason(text: string, defaultScheme: string): string |
     : 'the hash is none of $1$, $5$, $6$, $2a$, $2b$, $2y$, $argon2i$, $argon2id$: set the password anew with "buzon user passwd"';
 }
 
+const CRYPT_NAMES: Readonly<Record<string, string>> = { '1': 'MD5-CRYPT', '5': 'SHA256-CRYPT', '6': 'SHA512-CRYPT' };
+
+/** What a person calls the scheme of a stored password: of CRYPT the kind that its `$id$` tells. */
+export function schemeName(text: string, defaultScheme: string): string {
+  const { scheme, data } = parseStored(text, defaultScheme);
+  const id = scheme === 'CRYPT' ? /^\$([a-z0-9]{1,9})\$/.exec(data)?.[1] : undefined;
+  if (id === undefined) return scheme;
+  return CRYPT_NAMES[id] ?? (id.startsWith('2') ? 'BLF-CRYPT' : id.toUpperCase());
+}
+
+/** The password itself, where it is stored in plain text. */
+export function plainSecret({ scheme, encoding, data }: StoredPassword): Buffer | undefined {
+  return ['PLAIN', 'CLEARTEXT', 'CLEAR'].includes(scheme) ? Buffer.from(data, encoding ?? 'utf8') : undefined;
+}
+
 export interface ScramSecret {
   readonly iterations: number;
   readonly salt: Buffer;

@@ -27,7 +27,7 @@ interface Block {
 
 export class Throttle {
   readonly #o: ThrottleOptions;
-  readonly #blocks = new Map<string, Block>();
+  #blocks = new Map<string, Block>();
 
   constructor(options: ThrottleOptions) {
     this.#o = options;
@@ -35,11 +35,18 @@ export class Throttle {
 
   #block(address: string): Block | undefined {
     const block = this.#blocks.get(blockOf(address));
-    if (block && this.#o.now() - Math.max(block.lastFailure, block.lastSuccess) > this.#o.forget) {
+    const age = block ? this.#o.now() - Math.max(block.lastFailure, block.lastSuccess) : 0;
+    // A clock that was put back must not lock anybody out for longer.
+    if (age > this.#o.forget || age < 0) {
       this.#blocks.delete(blockOf(address));
       return undefined;
     }
     return block;
+  }
+
+  /** Takes over what another knows of addresses. */
+  inherit(other: Throttle): void {
+    this.#blocks = other.#blocks;
   }
 
   /** Too many failures, and no success lately. */

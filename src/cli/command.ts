@@ -5,6 +5,8 @@ export interface CommandIo {
   out(text: string): void;
   err(text: string): void;
   readonly stdin: AsyncIterable<Buffer>;
+  /** Asks for a secret without showing it. Only where standard input is a terminal. */
+  readonly askSecret?: (prompt: string) => Promise<string>;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly cwd: string;
 }

@@ -34,9 +34,9 @@ export async function startDemo(io: CommandIo): Promise<number> {
     );
   }
   const folder = join(project, 'demo');
-  const passwords = await prepare(folder).catch((error: unknown) => Promise.reject(plainly(error, folder)));
   const file = join(folder, 'buzon.yaml');
   try {
+    const passwords = await prepare(folder);
     await runServer(file, await loadSettings(file), (server) => io.out(welcome(server, folder, passwords)));
   } catch (error) {
     throw plainly(error, folder);

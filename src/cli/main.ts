@@ -4,6 +4,9 @@ import type { Command, CommandIo } from './command.ts';
 
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   serve: async () => (await import('./serve.ts')).serve,
+  check: async () => (await import('./check.ts')).checkCommand,
+  user: async () => (await import('./user.ts')).userCommand,
+  domain: async () => (await import('./domain.ts')).domainCommand,
   postmap: async () => (await import('./postmap.ts')).postmapCommand,
   reload: async () => (await import('./reload.ts')).reload,
 };
@@ -14,6 +17,7 @@ export function processIo(): CommandIo {
     out: (text) => void process.stdout.write(text),
     err: (text) => void process.stderr.write(text),
     stdin: process.stdin,
+    ...(process.stdin.isTTY ? { askSecret: async (prompt: string) => (await import('./terminal.ts')).askSecret(prompt) } : {}),
     env: process.env,
     cwd: process.cwd(),
   };
@@ -42,7 +46,7 @@ export async function runCommand(args: readonly string[], io: CommandIo = proces
   } catch (error) {
     if (!(error instanceof MailError)) throw error;
     io.err(`buzon ${name}: ${error.message}\n`);
-    return 1;
+    return error.code === 'BAD_ARGUMENTS' ? 2 : 1;
   }
 }
 

@@ -1,25 +1,44 @@
 // What is being delivered to several mailboxes at once. Mailboxes are written one after another: when the server dies in between, the client (which
 // had no 250) sends the message again, and only those that have not got it may get it. So before the first of several deliveries is made
-// visible, a file says where each copy waits; a copy that waits no more was delivered. The file goes when all are.
+// visible, a file says where each copy waits. After a crash (or a failure) it is settled: a copy that waits no more was delivered, which is written
+// down before the others are removed; who was delivered to is known until the client has been told that all were.
+//
+//   <data_directory>/deliveries/<key>: {"delivered": [account …], "waiting": {account: path under tmp/ …}}
+//
+// One process delivers; a message is delivered once at a time.
 import { createHash } from 'node:crypto';
 import { mkdir, open, readdir, readFile, rename, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { KeyedMutex } from '../lib/async.ts';
 import { errnoOf } from '../lib/errors.ts';
+import type { Logger } from '../lib/logger.ts';
 import type { MessageSource } from '../message/source.ts';
 
 /** Senders give up after five days at most (RFC 5321 4.5.4.1). */
 const KEPT_MS = 6 * 86_400_000;
+/** Past this age a missing copy proves nothing: other programs clear tmp/ after 36 hours (maildir(5)). */
+const PROOF_MS = 24 * 3_600_000;
 
-/** Account → path of its copy under `tmp/`. */
-type Intent = Readonly<Record<string, string>>;
+interface Intent {
+  /** Accounts that have their copy, synced. */
+  readonly delivered: readonly string[];
+  /** Account → path of its copy under `tmp/`. */
+  readonly waiting: Readonly<Record<string, string>>;
+}
 
 export class Intents {
   readonly #folder: string;
   readonly #now: () => number;
+  readonly #log: Logger;
+  readonly #locks = new KeyedMutex();
+  /** Keys of the files that are there. */
+  readonly #known = new Set<string>();
+  #recovered: Promise<void> | undefined;
 
-  constructor(dataFolder: string, now: () => number) {
+  constructor(dataFolder: string, now: () => number, logger: Logger) {
     this.#folder = join(dataFolder, 'deliveries');
     this.#now = now;
+    this.#log = logger;
   }
 
   /** What tells a message that is sent again: its sender and its bytes. */
@@ -29,55 +48,157 @@ export class Intents {
     return hash.digest('hex');
   }
 
-  /** Accounts that an earlier, interrupted delivery of this message reached. Copies that were left waiting are removed. */
-  async alreadyDelivered(key: string): Promise<Set<string>> {
-    let intent: Intent;
-    try {
-      intent = JSON.parse(await readFile(join(this.#folder, key), 'utf8')) as Intent;
-    } catch (error) {
-      if (errnoOf(error) === 'ENOENT') return new Set();
+  /** Settles what a crash has left behind and forgets what no client will send again; at the start, else before the first question. */
+  recover(): Promise<void> {
+    this.#recovered ??= this.#recover().catch((error: unknown) => {
+      this.#recovered = undefined;
       throw error;
+    });
+    return this.#recovered;
+  }
+  async #recover(): Promise<void> {
+    const names = await readdir(this.#folder).catch((error: unknown) => {
+      if (errnoOf(error) === 'ENOENT') return [];
+      throw error;
+    });
+    for (const name of names) {
+      const path = join(this.#folder, name);
+      const found = await stat(path).catch(() => undefined);
+      if (name.endsWith('.tmp') || (found && this.#now() - found.mtimeMs > KEPT_MS)) await unlink(path).catch(() => undefined);
+      else if (found) {
+        this.#known.add(name);
+        // One that cannot be settled now is asked again when its message comes again.
+        await this.settle(name).catch((error: unknown) => this.#log.error('delivery.intent.unsettled', { error: textOf(error) }));
+      }
     }
-    const delivered = new Set<string>();
-    for (const [account, path] of Object.entries(intent)) {
-      try {
-        await unlink(path);
-      } catch (error) {
-        if (errnoOf(error) !== 'ENOENT') throw error;
+  }
+
+  /** Whether any delivery was interrupted (and its message has not come again yet). */
+  async any(): Promise<boolean> {
+    await this.recover();
+    return this.#known.size > 0;
+  }
+
+  /** Runs `fn` when no other delivery of this message runs. */
+  exclusively<T>(key: string, fn: () => Promise<T>): Promise<T> {
+    return this.#locks.run(key, fn);
+  }
+
+  /** Finds out which copies were delivered, makes that known and removes those that still wait. Gives the accounts that have theirs. */
+  async settle(key: string): Promise<Set<string>> {
+    const intent = await this.#read(key);
+    if (!intent) return new Set();
+    const waiting = Object.entries(intent.waiting);
+    if (waiting.length === 0) return new Set(intent.delivered);
+    const provable = this.#now() - (await stat(join(this.#folder, key))).mtimeMs < PROOF_MS;
+    const delivered = new Set(intent.delivered);
+    const left: string[] = [];
+    for (const [account, path] of waiting) {
+      if (await exists(path)) left.push(path);
+      else if (provable) {
+        await syncMaildir(path);
         delivered.add(account);
       }
     }
+    // First what is known, then the copies: the other way round a crash would make those look delivered.
+    await this.withdraw(key, delivered);
+    for (const path of left) await unlink(path).catch(() => undefined);
     return delivered;
   }
 
-  /** Synced before it resolves. */
-  async record(key: string, intent: Intent): Promise<void> {
-    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+  async #read(key: string): Promise<Intent | undefined> {
+    const path = join(this.#folder, key);
+    let text: string;
+    try {
+      text = await readFile(path, 'utf8');
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return undefined;
+      throw error;
+    }
+    const intent = parseIntent(text);
+    if (intent) return intent;
+    this.#log.error('delivery.intent.unreadable', { file: path });
+    await this.withdraw(key, new Set());
+    return undefined;
+  }
+
+  /** Where the copies wait that are about to be made visible. Synced before it resolves. */
+  async record(key: string, delivered: ReadonlySet<string>, waiting: Intent['waiting']): Promise<void> {
+    await this.#makeFolder();
     const path = join(this.#folder, key);
     const handle = await open(`${path}.tmp`, 'w', 0o600);
     try {
-      await handle.writeFile(JSON.stringify(intent));
+      await handle.writeFile(JSON.stringify({ delivered: [...delivered], waiting } satisfies Intent));
       await handle.sync();
     } finally {
       await handle.close();
     }
+    this.#known.add(key);
     await rename(`${path}.tmp`, path);
-    await syncFolder(dirname(path));
+    await syncFolder(this.#folder);
+  }
+  async #makeFolder(): Promise<void> {
+    const made = await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+    if (made !== undefined) await syncFolder(dirname(made));
   }
 
-  async forget(key: string): Promise<void> {
-    await unlink(join(this.#folder, key)).catch(() => undefined);
+  /** Nothing waits (any more); only these have theirs. Synced before it resolves. */
+  async withdraw(key: string, delivered: ReadonlySet<string>): Promise<void> {
+    if (delivered.size > 0) return this.record(key, delivered, {});
+    await this.#remove(key);
+    await syncFolder(this.#folder).catch((error: unknown) => {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    });
   }
 
-  /** Removes what no client will send again. */
-  async sweep(): Promise<void> {
-    const names = await readdir(this.#folder).catch(() => []);
-    for (const name of names) {
-      const path = join(this.#folder, name);
-      const found = await stat(path).catch(() => undefined);
-      if (found && this.#now() - found.mtimeMs > KEPT_MS) await unlink(path).catch(() => undefined);
+  /** All of this message's copies for these accounts are delivered. What an earlier transaction for others left stays known. Never throws. */
+  async done(key: string, earlier: ReadonlySet<string>, accounts: Iterable<string>): Promise<void> {
+    const mine = new Set(accounts);
+    const rest = [...earlier].filter((account) => !mine.has(account));
+    try {
+      await (rest.length > 0 ? this.record(key, new Set(rest), {}) : this.#remove(key));
+    } catch (error) {
+      // It costs nothing but a file: a repeat would find that all have theirs.
+      this.#log.warn('delivery.intent.kept', { error: textOf(error) });
     }
   }
+  async #remove(key: string): Promise<void> {
+    try {
+      await unlink(join(this.#folder, key));
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    }
+    this.#known.delete(key);
+  }
+}
+
+function parseIntent(text: string): Intent | undefined {
+  try {
+    const { delivered, waiting } = JSON.parse(text) as Partial<Intent>;
+    if (!Array.isArray(delivered) || typeof waiting !== 'object' || waiting === null) return undefined;
+    return Object.values(waiting).every((path) => typeof path === 'string') ? { delivered, waiting } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return false;
+    throw error;
+  }
+}
+
+/** The crash may have come between a rename and the folder's sync: what is called delivered is on the disk. */
+async function syncMaildir(temporaryPath: string): Promise<void> {
+  const maildir = dirname(dirname(temporaryPath));
+  for (const sub of ['new', 'cur'])
+    await syncFolder(join(maildir, sub)).catch((error: unknown) => {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    });
 }
 
 async function syncFolder(path: string): Promise<void> {
@@ -88,3 +209,5 @@ async function syncFolder(path: string): Promise<void> {
     await handle.close();
   }
 }
+
+const textOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -1,6 +1,7 @@
 // Takes responsibility for a message: every mailbox gets its copy exactly once, what goes outside goes to the queue, and only then is it accepted.
 //
-//   all copies written and synced under tmp/ → (several: the intent recorded) → the queue has its part → each copy renamed into new/, synced → done
+//   all copies written and synced under tmp/ → (several: the intent recorded) → the queue has its part → each copy renamed into new/, synced
+//   → (several: the intent forgotten) → done
 import type { AccountDirectory } from '../auth/types.ts';
 import { Semaphore } from '../lib/async.ts';
 import { MailError, toMailError } from '../lib/errors.ts';
@@ -24,10 +25,23 @@ export interface LocalDeliveryOptions {
 const PARALLEL = 8;
 const INBOX = ['INBOX'];
 
-interface Copy {
+interface Destination {
   readonly target: Target & { kind: 'mailbox' };
+  /** The envelope recipient that led there first. */
   readonly originalTo: string;
+}
+interface Copy extends Destination {
   readonly prepared: PreparedDelivery;
+}
+interface Destinations {
+  /** By account. */
+  readonly mailboxes: ReadonlyMap<string, Destination>;
+  readonly remote: readonly (DsnRecipient & { readonly address: string })[];
+}
+interface Plan extends Destinations {
+  readonly message: ReceivedMessage;
+  /** Milliseconds since the epoch. */
+  readonly began: number;
 }
 
 export class LocalDelivery {
@@ -39,7 +53,11 @@ export class LocalDelivery {
 
   /** Whether a mailbox can take anything now: said at RCPT. @throws MailError over-quota, no-such-user, temporary */
   async checkMailbox(address: string): Promise<void> {
-    const { bytes, messages, limits } = await (await this.#store(address)).quota();
+    const store = await this.#store(address);
+    const { bytes: most, messages: count } = store.location.quota ?? {};
+    // Without a limit nothing is counted: it would be a look at every folder.
+    if (most === undefined && count === undefined) return;
+    const { bytes, messages, limits } = await store.quota();
     if (bytes >= (limits.bytes ?? Infinity) || messages >= (limits.messages ?? Infinity))
       throw new MailError('over-quota', 'OVER_QUOTA', 'Quota exceeded (mailbox for user is full)');
   }
@@ -53,37 +71,59 @@ export class LocalDelivery {
 
   /** AcceptMessage. */
   readonly accept = async (message: ReceivedMessage): Promise<void> => {
-    const began = this.#o.now();
-    const { mailboxes, remote } = destinations(message);
-    for (const { target } of mailboxes.values())
+    const plan: Plan = { message, began: this.#o.now(), ...destinations(message) };
+    for (const { target } of plan.mailboxes.values())
       if (message.deliveredTo.includes(target.recipient.toLowerCase()))
         throw new MailError('mail-loop', 'MAIL_LOOP', `mail forwarding loop for ${target.recipient}`);
-    const several = mailboxes.size + (remote.length > 0 ? 1 : 0) > 1;
-    const key = several ? await this.#o.intents.key(message.envelope.sender, message.original) : undefined;
-    const done = key === undefined ? new Set<string>() : await this.#o.intents.alreadyDelivered(key);
-    const copies = await this.#prepareAll(
-      message,
-      [...mailboxes.values()].filter(({ target }) => !done.has(target.address)),
-    );
+    const { intents } = this.#o;
     try {
-      if (key !== undefined && copies.length > 0)
-        await this.#o.intents.record(key, {
-          ...Object.fromEntries([...done].map((address) => [address, `/nonexistent/${key}`])),
-          ...Object.fromEntries(copies.map(({ target, prepared }) => [target.address, prepared.temporaryPath])),
-        });
-      if (remote.length > 0) await this.#o.queue.enqueue(message, remote);
+      const several = plan.mailboxes.size + (plan.remote.length > 0 ? 1 : 0) > 1;
+      // A message that comes again may come in parts: then a single recipient may have his copy already.
+      if (!several && !(await intents.any())) return await this.#acceptOne(plan);
+      const key = await intents.key(message.envelope.sender, message.original);
+      await intents.exclusively(key, () => this.#acceptSeveral(plan, key));
     } catch (error) {
-      await Promise.all(copies.map(({ prepared }) => prepared.abort()));
       throw toMailError(error, 'accepting a message');
     }
-    await this.#commitAll(message, copies, began);
-    if (key !== undefined) await this.#o.intents.forget(key);
   };
 
-  async #prepareAll(
-    message: ReceivedMessage,
-    wanted: readonly { target: Target & { kind: 'mailbox' }; originalTo: string }[],
-  ): Promise<Copy[]> {
+  async #acceptOne({ message, mailboxes, remote, began }: Plan): Promise<void> {
+    if (remote.length > 0) await this.#o.queue.enqueue(message, remote);
+    for (const copy of await this.#prepareAll(message, [...mailboxes.values()])) {
+      try {
+        await this.#commit(message, copy, began);
+      } catch (error) {
+        await copy.prepared.abort();
+        throw error;
+      }
+    }
+  }
+
+  async #acceptSeveral({ message, mailboxes, remote, began }: Plan, key: string): Promise<void> {
+    const { intents, queue } = this.#o;
+    const earlier = await intents.settle(key);
+    const copies = await this.#prepareAll(
+      message,
+      [...mailboxes.values()].filter(({ target }) => !earlier.has(target.address)),
+    );
+    try {
+      const waiting = copies.map(({ target, prepared }) => [target.address, prepared.temporaryPath] as const);
+      if (copies.length > 0) await intents.record(key, earlier, Object.fromEntries(waiting));
+      if (remote.length > 0) await queue.enqueue(message, remote);
+    } catch (error) {
+      // While a file may say that they wait they have to: one that is missing there counts as delivered.
+      await intents.withdraw(key, earlier);
+      await Promise.all(copies.map(({ prepared }) => prepared.abort()));
+      throw error;
+    }
+    await this.#commitAll(message, copies, began).catch(async (error: unknown) => {
+      await intents.settle(key);
+      throw error;
+    });
+    await intents.done(key, earlier, mailboxes.keys());
+  }
+
+  async #prepareAll(message: ReceivedMessage, wanted: readonly Destination[]): Promise<Copy[]> {
     const slots = new Semaphore(PARALLEL);
     const outcomes = await Promise.allSettled(
       wanted.map(({ target, originalTo }) =>
@@ -101,40 +141,30 @@ export class LocalDelivery {
     throw toMailError(failure.reason, 'writing a copy');
   }
 
-  /** Those that fail are not forgotten: the intent stays, and the client's repeat reaches only them. */
+  /** Tries every copy; those that fail wait on. @throws the first failure */
   async #commitAll(message: ReceivedMessage, copies: readonly Copy[], began: number): Promise<void> {
-    let failure: unknown;
-    for (const { target, originalTo, prepared } of copies) {
-      try {
-        const { baseName, size } = await prepared.commit();
-        this.#o.logger.info('delivery.stored', {
-          id: message.id,
-          to: target.recipient,
-          originalTo,
-          account: target.address,
-          file: baseName,
-          size,
-          delay: (this.#o.now() - began) / 1000,
-        });
-      } catch (error) {
-        failure ??= error;
-        this.#o.logger.error('delivery.failed', {
-          id: message.id,
-          to: target.recipient,
-          error: toMailError(error, 'commit').detail,
-        });
-      }
+    const failures: unknown[] = [];
+    for (const copy of copies) await this.#commit(message, copy, began).catch((error: unknown) => failures.push(error));
+    if (failures.length > 0) throw failures[0];
+  }
+
+  async #commit(message: ReceivedMessage, { target, originalTo, prepared }: Copy, began: number): Promise<void> {
+    const { logger, now } = this.#o;
+    const common = { id: message.id, to: target.recipient };
+    try {
+      const { baseName, size } = await prepared.commit();
+      const delay = (now() - began) / 1000;
+      logger.info('delivery.stored', { ...common, originalTo, account: target.address, file: baseName, size, delay });
+    } catch (error) {
+      logger.error('delivery.failed', { ...common, error: toMailError(error, 'commit').detail });
+      throw error;
     }
-    if (failure !== undefined) throw toMailError(failure, 'delivering');
   }
 }
 
 /** Mailboxes, each once, and addresses outside, each once, with the recipient that led there first. */
-function destinations(message: ReceivedMessage): {
-  mailboxes: Map<string, { target: Target & { kind: 'mailbox' }; originalTo: string }>;
-  remote: (DsnRecipient & { address: string })[];
-} {
-  const mailboxes = new Map<string, { target: Target & { kind: 'mailbox' }; originalTo: string }>();
+function destinations(message: ReceivedMessage): Destinations {
+  const mailboxes = new Map<string, Destination>();
   const remote = new Map<string, DsnRecipient & { address: string }>();
   for (const { address, route, notify, orcpt } of message.envelope.recipients) {
     const dsn = { ...(notify ? { notify } : {}), ...(orcpt === undefined ? {} : { orcpt }) };

@@ -58,6 +58,8 @@ export class MaildirAccount implements AccountStore {
   readonly #context: AccountContext;
   readonly #subscriptions: SubscriptionFile;
   readonly #mailboxes = new Map<string, FolderMailbox>();
+  /** The folders that hold the Maildir are on the disk for certain. */
+  #synced = false;
   /** One change of the tree at a time. */
   readonly #tree = new Mutex();
 
@@ -77,7 +79,7 @@ export class MaildirAccount implements AccountStore {
         return parts.index();
       },
       mailbox: (path) => this.#mailbox(path),
-      nextUidValidity: () => validity.run(() => nextUidValidity(location.maildir, now)),
+      nextUidValidity: (above) => validity.run(() => nextUidValidity(location.maildir, now, above)),
       release: (mailbox) => {
         if (mailbox.opened <= 0 && this.#mailboxes.get(mailbox.folder) === mailbox) this.#mailboxes.delete(mailbox.folder);
       },
@@ -157,31 +159,60 @@ export class MaildirAccount implements AccountStore {
     });
   }
 
+  /** Made out of sight and renamed into place: a crash leaves no half mailbox. */
   async #makeFolder(folder: string): Promise<void> {
-    await mkdir(folder, { mode: FOLDER_MODE });
-    for (const sub of ['cur', 'new', 'tmp']) await mkdir(join(folder, sub), { mode: FOLDER_MODE });
-    await writeFile(join(folder, 'maildirfolder'), '', { mode: 0o640 });
-    await syncFolder(folder);
+    const draft = join(this.location.maildir, 'tmp', `${this.#parts.names.unique()}.created`);
+    await mkdir(draft, { mode: FOLDER_MODE });
+    try {
+      for (const sub of ['cur', 'new', 'tmp']) await mkdir(join(draft, sub), { mode: FOLDER_MODE });
+      await writeFile(join(draft, 'maildirfolder'), '', { mode: 0o640 });
+      await syncFolder(draft);
+      await rename(draft, folder);
+    } catch (error) {
+      await rm(draft, { recursive: true, force: true }).catch(() => undefined);
+      throw error;
+    }
   }
 
-  /** The account's Maildir and home on first use: mode 0750, every level synced into the one above. */
+  /**
+   * The account's Maildir and home on first use: mode 0750, every level synced into the one above, also what somebody else has just made and
+   * may not have synced yet.
+   */
   async #makeMaildir(): Promise<void> {
     const { maildir } = this.location;
     const missing: string[] = [];
-    for (let at = maildir; ; at = dirname(at)) {
-      if ((await exists(at)) || at === dirname(at)) break;
-      missing.unshift(at);
-    }
+    for (let at = maildir; at !== dirname(at) && !(await exists(at)); at = dirname(at)) missing.unshift(at);
     for (const sub of ['cur', 'new', 'tmp']) missing.push(join(maildir, sub));
     for (const folder of missing) {
       try {
         await mkdir(folder, { mode: FOLDER_MODE });
         // The umask may have taken bits away.
         await chmod(folder, FOLDER_MODE);
-        await syncFolder(dirname(folder));
       } catch (error) {
         if (errnoOf(error) !== 'EEXIST') throw error;
       }
+    }
+    await this.#syncUpwards(missing.length - 3);
+    this.#synced = true;
+  }
+
+  /** A process before this one may have died between making the folders and syncing them: once, before the first message is promised. */
+  async #ensureSynced(): Promise<void> {
+    if (this.#synced) return;
+    await this.#syncUpwards(2);
+    this.#synced = true;
+  }
+
+  /** Syncs the Maildir and so many folders above it. */
+  async #syncUpwards(levels: number): Promise<void> {
+    let folder = this.location.maildir;
+    await syncFolder(folder);
+    for (let i = 0; i < levels && folder !== dirname(folder); i++) {
+      folder = dirname(folder);
+      // Those above may belong to somebody else.
+      await syncFolder(folder).catch((error: unknown) => {
+        if (errnoOf(error) !== 'EACCES' && errnoOf(error) !== 'EPERM') throw error;
+      });
     }
   }
 
@@ -344,8 +375,9 @@ export class MaildirAccount implements AccountStore {
         published.push(await this.#publishAppended(mailbox.folder, file, letters[i] ?? ''));
       await syncFolder(join(mailbox.folder, 'cur'));
       await syncFolder(join(mailbox.folder, 'new'));
-      await this.#context.quota.add(bytes, temporary.length);
+      await this.#ensureSynced();
       const uids = (await mailbox.adopt(published.map(({ base }) => base))).flatMap((uid) => uid ?? []);
+      await this.#context.quota.add(bytes, temporary.length);
       return { uidValidity: mailbox.uidValidity, uids };
     } catch (error) {
       for (const { path: file } of [...temporary, ...published]) await unlink(file).catch(() => undefined);
@@ -364,7 +396,11 @@ export class MaildirAccount implements AccountStore {
   }
 
   async deliver(path: MailboxPath, source: MessageSource): Promise<DeliveredMessage> {
-    return (await this.prepareDelivery(path, source)).commit();
+    const prepared = await this.prepareDelivery(path, source);
+    return prepared.commit().catch(async (error: unknown) => {
+      await prepared.abort();
+      throw error;
+    });
   }
 
   async prepareDelivery(path: MailboxPath, source: MessageSource): Promise<PreparedDelivery> {
@@ -394,7 +430,9 @@ export class MaildirAccount implements AccountStore {
     const write = (): Promise<TemporaryFile> =>
       writeTemporary(folder, this.#parts.names.unique(), source, { saveCrlf: this.#parts.options.saveCrlf });
     try {
-      return await write();
+      const file = await write();
+      await this.#ensureSynced();
+      return file;
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT') throw error;
       await this.#makeMaildir();
@@ -403,13 +441,15 @@ export class MaildirAccount implements AccountStore {
     }
   }
 
+  /** When the folder cannot be synced the message goes back to where it waited. */
   async #commitDelivery(folder: string, file: TemporaryFile): Promise<DeliveredMessage> {
     try {
       await publish(file, folder, 'new', file.baseName);
-      await syncFolder(join(folder, 'new'));
+      await syncFolder(join(folder, 'new')).catch(async (error: unknown) => {
+        await rename(join(folder, 'new', file.baseName), file.path).catch(() => undefined);
+        throw error;
+      });
     } catch (error) {
-      await unlink(file.path).catch(() => undefined);
-      await unlink(join(folder, 'new', file.baseName)).catch(() => undefined);
       throw toMailError(error, 'delivering');
     }
     await this.#context.quota.add(file.size, 1);

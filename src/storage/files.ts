@@ -13,22 +13,22 @@ export async function syncFolder(path: string): Promise<void> {
   }
 }
 
-/** Writes a file whole or not at all: `temporary` is written, synced and renamed to `path`, then the folder is synced. */
-export async function replaceFile(
-  path: string,
-  temporary: string,
-  data: string | Buffer,
-  mode: number,
-  flag: 'w' | 'wx' = 'w',
-): Promise<void> {
-  const handle = await open(temporary, flag, mode);
+/** Writes a file whole or not at all: a file beside it is written, synced and renamed to `path`, then the folder is synced. */
+export async function replaceFile(path: string, data: string | Buffer, mode: number): Promise<void> {
+  const temporary = `${path}.${process.pid}.tmp`;
   try {
-    await handle.writeFile(data);
-    await handle.sync();
-  } finally {
-    await handle.close();
+    const handle = await open(temporary, 'w', mode);
+    try {
+      await handle.writeFile(data);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await unlink(temporary).catch(() => undefined);
+    throw error;
   }
-  await rename(temporary, path);
   await syncFolder(dirname(path));
 }
 

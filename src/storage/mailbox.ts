@@ -38,7 +38,8 @@ export interface AccountContext {
   readonly quota: Quota;
   readonly index: AccountIndex;
   mailbox(path: MailboxPath): FolderMailbox;
-  nextUidValidity(): Promise<number>;
+  /** Higher than `above` and than any the account has used. */
+  nextUidValidity(above: number): Promise<number>;
   release(mailbox: FolderMailbox): void;
 }
 
@@ -74,7 +75,7 @@ export class FolderMailbox implements Mailbox {
     this.path = path;
     this.folder = folder;
     this.#context = context;
-    this.#uidlist = new Uidlist(folder, () => context.nextUidValidity());
+    this.#uidlist = new Uidlist(folder, (above) => context.nextUidValidity(above));
     this.#keywords = new Keywords(folder);
   }
 
@@ -121,21 +122,27 @@ export class FolderMailbox implements Mailbox {
       if (!keywordsChanged && this.#stamp && sameStamp(stamp, this.#stamp)) return;
       await this.#scan(keywordsChanged);
     } catch (error) {
-      if (!isMissing(error)) throw toMailError(error, 'reading a mailbox');
+      if (!isMissing(error) || (await this.#isThere())) throw toMailError(error, 'reading a mailbox');
       this.#gone = true;
     }
   }
+  /** Something else than the mailbox may be missing: what another program removed while we looked. */
+  async #isThere(): Promise<boolean> {
+    return folderStamp(this.folder).then(
+      () => true,
+      (error: unknown) => !isMissing(error),
+    );
+  }
 
-  async #scan(keywordsChanged: boolean): Promise<void> {
+  /** `arrived`: base names that have just come here by our own hand, in this order. */
+  async #scan(keywordsChanged: boolean, arrived: readonly string[] = []): Promise<void> {
     const { files, stamp, settled, unsure } = await scanFolder(this.folder, this.#entries.keys(), this.#context.now);
     const present = new Map(files);
     for (const base of unsure) {
       const kept = this.#entries.get(base);
       if (kept) present.set(base, kept.file);
     }
-    let list = await this.#uidlist.read();
-    const missing = [...present.keys()].filter((base) => !list?.entries.has(base));
-    if (!list || missing.length > 0) list = await this.#uidlist.assign(missing.sort(compareNames), new Set(present.keys()));
+    const list = await this.#withUids(present, arrived);
     if (this.#list && this.#list.header.uidValidity !== list.header.uidValidity) {
       this.#gone = true;
       return;
@@ -143,6 +150,29 @@ export class FolderMailbox implements Mailbox {
     this.#list = list;
     this.#take(present, list, keywordsChanged);
     this.#stamp = settled ? stamp : undefined;
+  }
+
+  /** The list, in which every message that is present has its UID. */
+  async #withUids(present: ReadonlyMap<string, FoundFile>, arrived: readonly string[]): Promise<ParsedUidlist> {
+    const list = await this.#uidlist.read();
+    // A message that was gone and is back (moved away and here again) comes as a new one: UIDs only grow.
+    const before = this.#list;
+    const again = new Set([...present.keys()].filter((base) => before?.entries.has(base) && !this.#entries.has(base)));
+    const missing = [...present.keys()].filter((base) => !list?.entries.has(base) || again.has(base));
+    if (list && missing.length === 0 && list.damaged === 0) return list;
+    const order = new Map(arrived.map((base, i) => [base, i]));
+    missing.sort((a, b) => (order.get(a) ?? -1) - (order.get(b) ?? -1) || compareNames(a, b));
+    const live = new Set(present.keys());
+    if (list && (again.size > 0 || list.damaged > 0 || this.#uidlist.wantsCompacting(list, live)))
+      await this.#keepOverlooked(list, live);
+    return this.#uidlist.assign(missing, live, again);
+  }
+
+  /** Before entries go for good: none of them is one that a single listing overlooked. */
+  async #keepOverlooked(list: ParsedUidlist, live: Set<string>): Promise<void> {
+    const doubtful = [...list.entries.keys()].filter((base) => !live.has(base));
+    const { files, unsure } = await scanFolder(this.folder, doubtful, this.#context.now);
+    for (const base of [...files.keys(), ...unsure]) live.add(base);
   }
 
   /** Makes the rows anew; those that did not change stay the same objects. */
@@ -160,8 +190,10 @@ export class FolderMailbox implements Mailbox {
       if (old?.row.uid === uid && old.file.letters === file.letters && !keywordsChanged)
         entries.set(base, { row: old.row, file });
       else {
-        changed = true;
-        entries.set(base, { row: { uid, baseName: base, flags: this.#flagsOf(file.letters), modSeq }, file });
+        const flags = this.#flagsOf(file.letters);
+        const same = old?.row.uid === uid && flags.join(' ') === old.row.flags.join(' ');
+        if (!same) changed = true;
+        entries.set(base, { row: same ? old.row : { uid, baseName: base, flags, modSeq }, file });
       }
     }
     this.#setEntries(entries);
@@ -233,10 +265,9 @@ export class FolderMailbox implements Mailbox {
           modified.push(uid);
           continue;
         }
-        const letters = combine(entry.file.letters, wanted.letters, change.mode);
-        if (letters === entry.file.letters) continue;
-        const file = await this.#rename(entry, letters);
-        if (file) entries.set(entry.row.baseName, { row: { ...entry.row, flags: this.#flagsOf(file.letters), modSeq }, file });
+        const file = await this.#rename(entry, (old) => combine(old, wanted.letters, change.mode));
+        if (file && file !== entry.file)
+          entries.set(entry.row.baseName, { row: { ...entry.row, flags: this.#flagsOf(file.letters), modSeq }, file });
       }
       this.#setEntries(entries);
       this.#modSeq = modSeq;
@@ -248,7 +279,7 @@ export class FolderMailbox implements Mailbox {
   /** Letters for flags; keywords get one when `add`. */
   async #letters(flags: readonly Flag[], add: boolean): Promise<{ letters: string; rejected: Flag[] }> {
     const keywords = flags.filter((flag) => !flag.startsWith('\\'));
-    const known = add ? await this.#keywords.letters(keywords) : new Map<string, string>();
+    const known = add ? await this.#keywords.letters(keywords, this.#lettersInUse()) : new Map<string, string>();
     const rejected: Flag[] = [];
     let letters = '';
     for (const flag of flags) {
@@ -259,17 +290,28 @@ export class FolderMailbox implements Mailbox {
     return { letters, rejected };
   }
 
-  /** Gives a message new letters; undefined when it is gone. A message in `new/` moves to `cur/`, as flags demand. */
-  async #rename(entry: Entry, letters: string): Promise<FoundFile | undefined> {
-    const name = joinName(entry.row.baseName, letters);
-    const file: FoundFile = { sub: 'cur', name, letters: name.slice(name.lastIndexOf(',') + 1) };
-    for (let file_ = entry.file as FoundFile | undefined, attempt = 0; file_ && attempt < 3; attempt++) {
+  /** Letters that message files carry. */
+  #lettersInUse(): Set<string> {
+    const letters = new Set<string>();
+    for (const { file } of this.#entries.values()) for (const letter of file.letters) letters.add(letter);
+    return letters;
+  }
+
+  /**
+   * Gives a message the letters that `change` makes of those it has; undefined when it is gone. A message in `new/` moves to `cur/`, as flags
+   * demand. When another program was faster, its letters are what is changed.
+   */
+  async #rename(entry: Entry, change: (old: string) => string): Promise<FoundFile | undefined> {
+    for (let old: FoundFile | undefined = entry.file, attempt = 0; old && attempt < 3; attempt++) {
+      const letters = change(old.letters);
+      if (letters === old.letters && old === entry.file) return old;
+      const name = joinName(entry.row.baseName, letters);
       try {
-        await rename(join(this.folder, file_.sub, file_.name), join(this.folder, 'cur', name));
-        return file;
+        await rename(join(this.folder, old.sub, old.name), join(this.folder, 'cur', name));
+        return { sub: 'cur', name, letters };
       } catch (error) {
         if (!isMissing(error)) throw toMailError(error, 'changing flags');
-        file_ = await this.#findAgain(entry.row.baseName);
+        old = await this.#findAgain(entry.row.baseName);
       }
     }
     return undefined;
@@ -291,33 +333,40 @@ export class FolderMailbox implements Mailbox {
       const removed: Uid[] = [];
       const entries = new Map(this.#entries);
       let bytes = 0;
+      let files = 0;
       for (const uid of uids) {
         const entry = this.#byUid.get(uid);
         if (!entry) continue;
         const size = await this.#sizeOnDisk(entry);
-        await this.#unlink(entry);
+        if (await this.#unlink(entry)) {
+          bytes += size;
+          files++;
+        }
         entries.delete(entry.row.baseName);
+        this.#facts.delete(entry.row.baseName);
         this.#context.index.remove(entry.row.baseName);
-        bytes += size;
         removed.push(uid);
       }
       this.#setEntries(entries);
       this.#modSeq = this.#nextModSeq();
-      await this.#context.quota.add(-bytes, -removed.length);
+      await this.#context.quota.add(-bytes, -files);
       this.#changed();
       return removed;
     });
   }
 
-  async #unlink(entry: Entry): Promise<void> {
+  /** Says whether it was there. */
+  async #unlink(entry: Entry): Promise<boolean> {
     for (let file: FoundFile | undefined = entry.file, attempt = 0; file && attempt < 3; attempt++) {
       try {
-        return await unlink(join(this.folder, file.sub, file.name));
+        await unlink(join(this.folder, file.sub, file.name));
+        return true;
       } catch (error) {
         if (!isMissing(error)) throw toMailError(error, 'removing a message');
         file = await this.#findAgain(entry.row.baseName);
       }
     }
+    return false;
   }
 
   async #sizeOnDisk(entry: Entry): Promise<number> {
@@ -428,8 +477,8 @@ export class FolderMailbox implements Mailbox {
   /** UIDs of files that have just appeared here, in the order asked; synced. Undefined for one that is gone already. */
   async adopt(bases: readonly string[]): Promise<(Uid | undefined)[]> {
     return this.#mutex.run(async () => {
-      await this.#keywords.read();
-      await this.#scan(false);
+      const keywordsChanged = await this.#keywords.read();
+      await this.#scan(keywordsChanged, bases);
       this.#changed();
       return bases.map((base) => this.#entries.get(base)?.row.uid);
     });

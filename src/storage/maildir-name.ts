@@ -22,9 +22,12 @@ export interface MaildirName {
   readonly letters: string;
 }
 
-/** Splits a file name; undefined for names that are no message (a leading dot, no text). */
+/**
+ * Splits a file name; undefined for names that are no message: a leading dot, nothing before the colon, and what no line of the uidlist can
+ * hold (control characters, bytes that are no UTF-8).
+ */
 export function parseName(name: string): MaildirName | undefined {
-  if (name === '' || name.startsWith('.')) return undefined;
+  if (name === '' || name.startsWith('.') || name.startsWith(':') || /[\x00-\x1f\x7f\ufffd]/.test(name)) return undefined;
   const colon = name.indexOf(':');
   if (colon < 0) return { base: name, letters: '' };
   const info = name.slice(colon + 1);

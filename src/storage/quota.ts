@@ -1,7 +1,7 @@
 // `maildirsize` (Maildir++): what an account's mail takes. First line: the limits, `<bytes>S,<count>C`; then one line for each change,
 // `<bytes> <messages>`, summed up. Counted anew when the limits changed, when it has grown past 5,120 bytes, or when it says the account is
 // over its limit and is older than 15 minutes. It counts S= sizes (bytes on disk).
-import { constants, open, readdir, stat } from 'node:fs/promises';
+import { constants, open, readdir, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MailError } from '../lib/errors.ts';
 import { isMissing, namesIn, readIfThere, replaceFile } from './files.ts';
@@ -72,12 +72,8 @@ export class Quota {
         }
     if (this.#limited) {
       const text = `${definition(this.#limits)}\n${bytes} ${messages}\n`;
-      await replaceFile(this.#path, join(this.#maildir, `maildirsize.${process.pid}.tmp`), text, 0o640).catch(
-        (error: unknown) => {
-          // An account without its folder yet has no file either.
-          if (!isMissing(error)) throw error;
-        },
-      );
+      // An account without its folder yet has no file either; what a full disk refuses is counted again.
+      await replaceFile(this.#path, text, 0o640).catch(() => undefined);
     }
     return { bytes, messages };
   }
@@ -90,7 +86,7 @@ export class Quota {
       throw new MailError('over-quota', 'OVER_QUOTA', 'Quota exceeded (mailbox for user is full)');
   }
 
-  /** Notes a change. */
+  /** Notes a change. Never throws: a note that cannot be written costs a count, not the message that it is about. */
   async add(bytes: number, messages: number): Promise<void> {
     if (!this.#limited || (bytes === 0 && messages === 0)) return;
     try {
@@ -101,8 +97,8 @@ export class Quota {
         await handle.close();
       }
     } catch (error) {
-      if (!isMissing(error)) throw error;
-      await this.#count();
+      // Without the file it is counted anew when next asked.
+      if (!isMissing(error)) await unlink(this.#path).catch(() => undefined);
     }
   }
 }

@@ -49,13 +49,13 @@ export class SubscriptionFile {
 
   /** Subscribes or unsubscribes; does nothing when it is so already. */
   async set(path: MailboxPath, subscribed: boolean): Promise<void> {
-    await withDotlock(this.#path, FILE_MODE, async (lockPath) => {
+    await withDotlock(this.#path, FILE_MODE, async () => {
       const { version, paths } = await this.#load();
       const key = pathKey(path);
       const there = paths.some((known) => pathKey(known) === key);
       if (there === subscribed) return;
       const changed = subscribed ? [...paths, path] : paths.filter((known) => pathKey(known) !== key);
-      await replaceFile(this.#path, lockPath, formatSubscriptions({ version, paths: changed }, this.#separator), FILE_MODE);
+      await replaceFile(this.#path, formatSubscriptions({ version, paths: changed }, this.#separator), FILE_MODE);
     });
   }
 }

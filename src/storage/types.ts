@@ -123,6 +123,7 @@ export interface AccountStore {
 export interface PreparedDelivery {
   /** Where the message waits: while the file is there it is not delivered, once it is gone it is (rename is atomic). */
   readonly temporaryPath: string;
+  /** When it throws, the message waits as before (or, if not even that could be done, is delivered: then nothing waits any more). */
   commit(): Promise<DeliveredMessage>;
   /** Leaves nothing behind. Never throws. */
   abort(): Promise<void>;

@@ -3,23 +3,27 @@
 // mistaken for the mailbox that had it before.
 import { open, readdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readIfThere, replaceFile, syncFolder } from './files.ts';
+import { isMissing, readIfThere, replaceFile } from './files.ts';
 
 const FILE = 'dovecot-uidvalidity';
 
-/** The next UIDVALIDITY: the clock in seconds, or one above the last when the clock is behind. Synced before it resolves. */
-export async function nextUidValidity(maildir: string, now: () => number): Promise<number> {
+/** The next UIDVALIDITY: the clock in seconds, or one above the last (and above `above`) when the clock is behind. Synced before it resolves. */
+export async function nextUidValidity(maildir: string, now: () => number, above = 0): Promise<number> {
   const names = (await readdir(maildir)).filter((name) => /^dovecot-uidvalidity\.[0-9a-f]{8}$/.test(name));
   const text = (await readIfThere(join(maildir, FILE)))?.toString('latin1').trim() ?? '';
   const used = [...names.map((name) => name.slice(FILE.length + 1)), text].map((hex) =>
     /^[0-9a-f]{8}$/.test(hex) ? Number.parseInt(hex, 16) : 0,
   );
-  const next = Math.max(Math.floor(now() / 1000), ...used.map((value) => value + 1));
+  const next = Math.max(Math.floor(now() / 1000), above + 1, ...used.map((value) => value + 1));
   const hex = next.toString(16).padStart(8, '0');
   const [old] = names.sort().reverse();
   if (old === undefined) await (await open(join(maildir, `${FILE}.${hex}`), 'a', 0o640)).close();
-  else await rename(join(maildir, old), join(maildir, `${FILE}.${hex}`));
-  await replaceFile(join(maildir, FILE), join(maildir, `${FILE}.${process.pid}.tmp`), hex, 0o640);
-  await syncFolder(maildir);
+  else {
+    await rename(join(maildir, old), join(maildir, `${FILE}.${hex}`)).catch((error: unknown) => {
+      // Another program was first: its number stands there.
+      if (!isMissing(error)) throw error;
+    });
+  }
+  await replaceFile(join(maildir, FILE), hex, 0o640);
   return next;
 }

@@ -9,7 +9,7 @@ import { open, stat, type FileHandle } from 'node:fs/promises';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { withDotlock } from './dotlock.ts';
-import { readIfThere, replaceFile } from './files.ts';
+import { isMissing, replaceFile } from './files.ts';
 import type { Uid } from './types.ts';
 
 const MAX_UID = 0xffff_fffe;
@@ -37,74 +37,102 @@ export interface ParsedUidlist {
   readonly entries: Map<string, UidlistEntry>;
   /** Lines that no longer count: duplicates of a name. */
   readonly dead: number;
-  /** True when lines could not be read: UIDs would be guessed, so a new UIDVALIDITY is due. */
+  /** Bytes of lines that are none. The messages they were about get new UIDs, and the next UID is past any that they may have held. */
+  readonly damaged: number;
+  /** True when UIDs are not in order: which message has which cannot be told, so a new UIDVALIDITY is due. */
   readonly broken: boolean;
 }
+
+/** `1 :a` and a line end: no more UIDs fit into damaged bytes than one in so many. */
+const SHORTEST_LINE = 5;
 
 /** Reads a list; undefined when its header is none. A cut-off last line (a crash while appending) is passed over. */
 export function parseUidlist(text: string): ParsedUidlist | undefined {
   const lines = text.split('\n');
-  const complete = text.endsWith('\n');
-  if (!complete) lines.pop();
-  const head = /^3((?: [A-Z][^ ]*)+) *$/.exec(lines[0] ?? '');
-  if (!head) return undefined;
-  const field = (letter: string): string | undefined =>
-    head[1]
-      ?.split(' ')
-      .find((part) => part.startsWith(letter))
-      ?.slice(1);
-  const uidValidity = Number(field('V') ?? 0);
-  if (!Number.isInteger(uidValidity) || uidValidity < 1 || uidValidity > 0xffff_ffff) return undefined;
+  const header = parseHeader(lines[0] ?? '');
+  if (!header || lines.length < 2) return undefined;
+  // What follows the last line end: nothing, or a line that was never shown to a client.
+  lines.pop();
   const entries = new Map<string, UidlistEntry>();
   let last = 0;
   let dead = 0;
+  let damaged = 0;
   let broken = false;
+  let sinceLast = 0;
   for (const line of lines.slice(1)) {
     if (line === '') continue;
-    const m = /^(\d{1,10}) (?:([^:]*) )?:(.+)$/.exec(line);
-    const uid = Number(m?.[1] ?? 0);
-    if (!m || uid <= last || uid > MAX_UID) {
+    const entry = parseEntry(line);
+    if (!entry) {
+      damaged += line.length + 1;
+      sinceLast += line.length + 1;
+      continue;
+    }
+    if (entry.uid <= last) {
       broken = true;
       continue;
     }
-    last = uid;
-    const name = m[3] ?? '';
-    const base = name.split(':')[0] ?? name;
+    last = entry.uid;
+    sinceLast = 0;
+    const base = baseOf(entry.name);
     if (entries.has(base)) dead++;
-    entries.set(base, { uid: uid as Uid, extra: m[2] ?? '', name });
+    entries.set(base, entry);
   }
-  return {
-    header: { uidValidity, nextUid: Math.max(Number(field('N') ?? 1) || 1, last + 1), guid: field('G') ?? '' },
-    entries,
-    dead,
-    broken,
-  };
+  const hidden = Math.ceil(sinceLast / SHORTEST_LINE);
+  return { header: { ...header, nextUid: Math.max(header.nextUid, last + 1 + hidden) }, entries, dead, damaged, broken };
 }
 
+function parseHeader(line: string): Header | undefined {
+  const [version, ...fields] = line.split(' ');
+  if (version !== '3') return undefined;
+  const field = (letter: string): string | undefined => fields.find((part) => part.startsWith(letter))?.slice(1);
+  const uidValidity = Number(field('V') ?? 0);
+  if (!Number.isInteger(uidValidity) || uidValidity < 1 || uidValidity > 0xffff_ffff) return undefined;
+  const next = Number(field('N') ?? 1);
+  const nextUid = Number.isInteger(next) && next > 0 && next <= MAX_UID + 1 ? next : 1;
+  const guid = field('G') ?? '';
+  return { uidValidity, nextUid, guid: /^[\x21-\x7e]{1,128}$/.test(guid) ? guid : '' };
+}
+
+function parseEntry(line: string): UidlistEntry | undefined {
+  // Behind the UID: fields, and then the name, which is all behind the first ` :`.
+  const colon = line.indexOf(' :');
+  const space = line.indexOf(' ');
+  const number = line.slice(0, space);
+  const uid = /^\d{1,10}$/.test(number) ? Number(number) : 0;
+  const name = line.slice(colon + 2);
+  if (colon < 0 || uid < 1 || uid > MAX_UID || baseOf(name) === '') return undefined;
+  return { uid: uid as Uid, extra: line.slice(space + 1, Math.max(space + 1, colon)), name };
+}
+
+const baseOf = (name: string): string => name.split(':', 1)[0] ?? name;
 const formatHeader = (h: Header): string => `3 V${h.uidValidity} N${h.nextUid}${h.guid === '' ? '' : ` G${h.guid}`}\n`;
 const formatEntry = (e: UidlistEntry): string => `${e.uid} ${e.extra === '' ? '' : `${e.extra} `}:${e.name}\n`;
 
 /** One mailbox's list, kept in memory while the file is the same. Calls of one object must not overlap (the mailbox's mutex sees to it). */
 export class Uidlist {
-  readonly #folder: string;
   readonly #path: string;
-  /** Gives a UIDVALIDITY that is higher than any this account has used. */
-  readonly #newValidity: () => Promise<number>;
+  /** Gives a UIDVALIDITY that is higher than `above` and than any this account has used. */
+  readonly #newValidity: (above: number) => Promise<number>;
+  /** The highest UIDVALIDITY seen here. */
+  #used = 0;
   #list: ParsedUidlist | undefined;
   #stamp = '';
 
-  constructor(folder: string, newValidity: () => Promise<number>) {
-    this.#folder = folder;
+  constructor(folder: string, newValidity: (above: number) => Promise<number>) {
     this.#path = join(folder, 'dovecot-uidlist');
     this.#newValidity = newValidity;
   }
 
-  /** Brings memory up to date with the file, without the lock. Undefined when there is no usable list yet. */
+  /**
+   * Brings memory up to date with the file, without the lock. Undefined when there is no usable list yet. Whoever wrote it may have died
+   * before syncing it: a list that we did not write is synced before anybody is told of its UIDs.
+   */
   async read(): Promise<ParsedUidlist | undefined> {
     const stamp = await stampOf(this.#path);
     if (stamp === '' || stamp !== this.#stamp) {
-      const data = stamp === '' ? undefined : await readIfThere(this.#path);
+      const data = stamp === '' ? undefined : await readAndSync(this.#path);
       const parsed = data ? parseUidlist(data.toString('utf8')) : undefined;
+      if (parsed) this.#used = Math.max(this.#used, parsed.header.uidValidity);
       this.#list = parsed?.broken ? undefined : parsed;
       this.#stamp = stamp;
     }
@@ -112,22 +140,33 @@ export class Uidlist {
   }
 
   /**
-   * Sees to it that each of these base names has a UID, in their order, synced on disk before it resolves. `present` are the base names of all
-   * messages that exist: what else the list holds may be compacted away. Creates the list when there is none.
+   * Sees to it that each of these base names has a UID, in their order, synced on disk before it resolves. Those in `again` were gone and are back:
+   * their UID is a new one, also when they had one before. `present` are the base names of all messages that exist: what else the list holds
+   * may be compacted away. Creates the list when there is none.
    */
-  async assign(names: readonly string[], present: ReadonlySet<string>): Promise<ParsedUidlist> {
+  async assign(
+    names: readonly string[],
+    present: ReadonlySet<string>,
+    again: ReadonlySet<string> = new Set(),
+  ): Promise<ParsedUidlist> {
     return withDotlock(this.#path, FILE_MODE, async () => {
       const list = await this.read();
       if (!list) return this.#create(names);
-      const missing = names.filter((name) => !list.entries.has(name));
+      const missing = names.filter((name) => !list.entries.has(name) || again.has(name));
       let uid = list.header.nextUid;
       if (uid + missing.length > MAX_UID) return this.#create(names);
       const added = missing.map((name): UidlistEntry => ({ uid: uid++ as Uid, extra: '', name }));
-      const gone = list.dead + [...list.entries.keys()].filter((base) => !present.has(base)).length;
-      if (gone > COMPACT_DEAD && gone > present.size) return this.#compact(list, added, present);
+      const renewed = missing.some((name) => list.entries.has(name));
+      if (renewed || list.damaged > 0 || this.wantsCompacting(list, present)) return this.#compact(list, added, present);
       if (added.length > 0) await this.#append(list, added);
       return this.#list ?? list;
     });
+  }
+
+  /** Whether most of a list is about messages that are gone. */
+  wantsCompacting(list: ParsedUidlist, present: ReadonlySet<string>): boolean {
+    const gone = list.dead + [...list.entries.keys()].filter((base) => !present.has(base)).length;
+    return gone > COMPACT_DEAD && gone > present.size;
   }
 
   async #append(list: ParsedUidlist, added: readonly UidlistEntry[]): Promise<void> {
@@ -135,18 +174,25 @@ export class Uidlist {
     try {
       const size = await wholeLines(handle);
       await handle.truncate(size);
-      await handle.write(added.map(formatEntry).join(''), size, 'utf8');
-      await handle.sync();
+      try {
+        await writeAll(handle, Buffer.from(added.map(formatEntry).join('')), size);
+        await handle.sync();
+      } catch (error) {
+        // What was not synced is not there.
+        await handle.truncate(size).catch(() => undefined);
+        throw error;
+      }
     } finally {
       await handle.close();
     }
     const entries = new Map(list.entries);
-    for (const entry of added) entries.set(entry.name.split(':')[0] ?? entry.name, entry);
+    for (const entry of added) entries.set(baseOf(entry.name), entry);
     await this.#keep({ ...list, entries, header: { ...list.header, nextUid: (added.at(-1)?.uid ?? 0) + 1 } });
   }
 
   async #compact(list: ParsedUidlist, added: readonly UidlistEntry[], present: ReadonlySet<string>): Promise<ParsedUidlist> {
-    const live = [...list.entries].filter(([base]) => present.has(base)).map(([, entry]) => entry);
+    const renewed = new Set(added.map(({ name }) => name));
+    const live = [...list.entries].filter(([base]) => present.has(base) && !renewed.has(base)).map(([, entry]) => entry);
     const entries = [...live.sort((a, b) => a.uid - b.uid), ...added];
     return this.#write({ ...list.header, nextUid: Math.max(list.header.nextUid, (added.at(-1)?.uid ?? 0) + 1) }, entries);
   }
@@ -154,21 +200,46 @@ export class Uidlist {
   /** A new list, under a UIDVALIDITY never used before. */
   async #create(names: readonly string[]): Promise<ParsedUidlist> {
     const entries = names.map((name, i): UidlistEntry => ({ uid: (i + 1) as Uid, extra: '', name }));
-    const header = { uidValidity: await this.#newValidity(), nextUid: names.length + 1, guid: randomBytes(16).toString('hex') };
+    const header = {
+      uidValidity: await this.#newValidity(this.#used),
+      nextUid: names.length + 1,
+      guid: randomBytes(16).toString('hex'),
+    };
     return this.#write(header, entries);
   }
 
   async #write(header: Header, entries: readonly UidlistEntry[]): Promise<ParsedUidlist> {
     const text = formatHeader(header) + entries.map(formatEntry).join('');
-    await replaceFile(this.#path, join(this.#folder, `dovecot-uidlist.${process.pid}.tmp`), text, FILE_MODE);
-    const byName = new Map(entries.map((entry) => [entry.name.split(':')[0] ?? entry.name, entry]));
-    return this.#keep({ header, entries: byName, dead: 0, broken: false });
+    await replaceFile(this.#path, text, FILE_MODE);
+    const byName = new Map(entries.map((entry) => [baseOf(entry.name), entry]));
+    return this.#keep({ header, entries: byName, dead: 0, damaged: 0, broken: false });
   }
 
   async #keep(list: ParsedUidlist): Promise<ParsedUidlist> {
     this.#list = list;
     this.#stamp = await stampOf(this.#path);
     return list;
+  }
+}
+
+/** A short write is no error to the system (the disk is full just there): it has to be seen. */
+async function writeAll(handle: FileHandle, bytes: Buffer, position: number): Promise<void> {
+  for (let at = 0; at < bytes.length;) at += (await handle.write(bytes, at, bytes.length - at, position + at)).bytesWritten;
+}
+
+async function readAndSync(path: string): Promise<Buffer | undefined> {
+  let handle: FileHandle;
+  try {
+    handle = await open(path, 'r');
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+  try {
+    await handle.sync();
+    return await handle.readFile();
+  } finally {
+    await handle.close();
   }
 }
 
@@ -186,7 +257,8 @@ async function stampOf(path: string): Promise<string> {
   try {
     const { ino, size, mtimeNs } = await stat(path, { bigint: true });
     return `${ino}.${size}.${mtimeNs}`;
-  } catch {
-    return '';
+  } catch (error) {
+    if (isMissing(error)) return '';
+    throw error;
   }
 }

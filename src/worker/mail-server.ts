@@ -8,6 +8,7 @@ import { createHashing, type Hashing } from '../auth/hashing.ts';
 import { certificateFiles, CertificateStore, type PemFile } from '../config/certificates.ts';
 import type { Listener } from '../config/listeners.ts';
 import type { Settings } from '../config/settings.ts';
+import { Intents } from '../delivery/intents.ts';
 import type { AcceptMessage, OutboundQueue } from '../delivery/types.ts';
 import { ImapServer } from '../imap/server.ts';
 import { systemClock, type Clock } from '../lib/clock.ts';
@@ -15,8 +16,8 @@ import { ownCounters, type Counters } from '../lib/counters.ts';
 import { silentLogger, type Logger } from '../lib/logger.ts';
 import { loadSqlite } from '../lib/sqlite.ts';
 import { noQueue } from '../queue/no-queue.ts';
+import type { SmtpSessionOptions } from '../smtp/options.ts';
 import { SmtpService, type SmtpServerOptions } from '../smtp/server.ts';
-import type { SmtpSessionOptions } from '../smtp/session.ts';
 import { MailStore } from '../storage/mail-store.ts';
 import { connectionsFor, imapLimits, smtpLimits } from './limits.ts';
 import { Listeners, type BoundAddress } from './listeners.ts';
@@ -54,6 +55,7 @@ export class MailServer {
   readonly #listeners: Listeners;
   readonly #counters: Counters;
   readonly #store: MailStore;
+  readonly #intents: Intents;
   #parts: Parts;
   #certificates: CertificateStore | undefined;
   #mx: SmtpService | undefined;
@@ -78,6 +80,7 @@ export class MailServer {
       saveCrlf: settings.mail_save_crlf,
       separator: settings.namespace.separator,
     });
+    this.#intents = new Intents(settings.data_directory, () => this.#clock.now(), this.#logger);
     this.#parts = this.#makeParts(settings);
   }
 
@@ -87,6 +90,7 @@ export class MailServer {
       clock: this.#clock,
       hashing: this.#hashing,
       queue: this.#deps.queue ?? noQueue,
+      intents: this.#intents,
       storeOf: (location) => this.#store.account(location),
     });
   }
@@ -114,6 +118,7 @@ export class MailServer {
     try {
       if (!this.#deps.worker) this.#data = await DataFolder.take(settings, identity);
       if (identity) await this.#dropTo(identity);
+      await this.#recover();
       this.#maxConnections = await connectionsFor(settings.client_limit);
       this.#makeServices();
     } catch (error) {
@@ -135,6 +140,13 @@ export class MailServer {
     await this.#hashing.warm();
     loadSqlite();
     dropPrivileges(identity);
+  }
+
+  /** What cannot be recovered now is tried again when it is needed: it holds up that message, not the start. */
+  async #recover(): Promise<void> {
+    await this.#intents.recover().catch((error: unknown) => {
+      this.#logger.error('delivery.recovery.failed', { error: error instanceof Error ? error.message : String(error) });
+    });
   }
 
   #makeServices(): void {
@@ -236,6 +248,7 @@ export class MailServer {
   async reload(settings: Settings): Promise<void> {
     const parts = this.#makeParts(settings);
     const old = this.#parts;
+    parts.authenticator.inherit(old.authenticator);
     this.#parts = parts;
     await this.#certificates?.reload(certificateFiles(settings));
     setTimeout(() => old.close(), PARTS_LINGER_MS).unref();

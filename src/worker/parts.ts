@@ -8,7 +8,7 @@ import { openDomainList, type DomainList } from '../config/domain-list.ts';
 import { openAliases, openTable, type OpenTable } from '../config/maps/table.ts';
 import { networkMatcher } from '../config/networks.ts';
 import type { Settings } from '../config/settings.ts';
-import { Intents } from '../delivery/intents.ts';
+import type { Intents } from '../delivery/intents.ts';
 import { LocalDelivery } from '../delivery/local-delivery.ts';
 import { AddressRouter } from '../delivery/router.ts';
 import type { OutboundQueue } from '../delivery/types.ts';
@@ -21,6 +21,7 @@ export interface PartsDeps {
   readonly clock: Clock;
   readonly hashing: Hashing;
   readonly queue: OutboundQueue;
+  readonly intents: Intents;
   readonly storeOf: (location: MailLocation) => AccountStore;
 }
 
@@ -79,7 +80,7 @@ export class Parts {
       directory: this.accounts,
       storeOf: deps.storeOf,
       queue: deps.queue,
-      intents: new Intents(settings.data_directory, () => clock.now()),
+      intents: deps.intents,
       logger,
       now: () => clock.now(),
     });

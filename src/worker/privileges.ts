@@ -71,3 +71,27 @@ export async function mailIdentity(settings: Settings, logger: Logger = silentLo
     await idOf(settings.virtual_gid_maps, settings.group),
   );
 }
+
+/**
+ * Runs `fn` with the rights of somebody else (undefined: root's own) and takes back afterwards those that were: for a command that writes
+ * root's files and the mail tree's. The real uid stays root's. Nothing else may run in the process meanwhile. Does nothing but `fn` when the
+ * process is not root's.
+ */
+export async function actAs<T>(to: Identity | undefined, fn: () => Promise<T>): Promise<T> {
+  if (process.getuid?.() !== 0) return fn();
+  const before = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0, groups: process.getgroups?.() ?? [] };
+  become(to ?? { uid: 0, gid: process.getgid?.() ?? 0 }, []);
+  try {
+    return await fn();
+  } finally {
+    become(before, before.groups);
+  }
+}
+
+/** As root first: nobody else may change groups. */
+function become({ uid, gid }: Identity, groups: number[]): void {
+  process.seteuid?.(0);
+  process.setgroups?.(groups);
+  process.setegid?.(gid);
+  process.seteuid?.(uid);
+}

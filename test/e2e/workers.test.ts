@@ -54,11 +54,11 @@ test('no thread of a worker has a right of root: uid, gid, groups, capabilities'
   await client.noop();
   const workers = await workersOf(host);
   assert.equal(workers.length, 2);
+  const { uid, gid } = TREE_OWNER;
   for (const pid of workers)
     for (const thread of await readdir(`/proc/${pid}/task`)) {
       const status = await readFile(`/proc/${pid}/task/${thread}/status`, 'utf8');
       const field = (name: string): string => new RegExp(`^${name}:[ \\t]*(.*)$`, 'm').exec(status)?.[1]?.trim() ?? '?';
-      const { uid, gid } = TREE_OWNER;
       assert.deepEqual(
         ['Uid', 'Gid', 'Groups', 'CapInh', 'CapPrm', 'CapEff', 'CapAmb'].map(field),
         [`${uid}\t${uid}\t${uid}\t${uid}`, `${gid}\t${gid}\t${gid}\t${gid}`, '', ...Array<string>(4).fill('0000000000000000')],

@@ -167,6 +167,15 @@ export class MailHost {
     await ready;
   }
 
+  /** Whether the server still runs, a moment after something that may have ended it. */
+  async isRunning(): Promise<boolean> {
+    const child = this.#child;
+    if (!child) return false;
+    for (let i = 0; i < 20 && child.exitCode === null && child.signalCode === null; i++)
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    return child.exitCode === null && child.signalCode === null;
+  }
+
   signal(name: NodeJS.Signals): void {
     this.#child?.kill(name);
   }

@@ -9,12 +9,16 @@ const AFTER_LOGIN = 'IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE NAMESPACE UIDPLUS
 export function capabilities(session: ImapSession): string {
   return session.state === 'not-authenticated' ? capabilitiesBeforeLogin(session) : AFTER_LOGIN;
 }
+/** Whether a password may cross here: TLS, loopback, or disable_plaintext_auth says so. */
+export function mayLogIn({ origin, options }: ImapSession): boolean {
+  return origin.secure || options.authenticator.mechanisms(origin).length > 0;
+}
 export function capabilitiesBeforeLogin(session: ImapSession): string {
   const mechanisms = session.options.authenticator.mechanisms(session.origin);
   return [
     'IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE',
     ...(session.options.startTls && !session.encrypted ? ['STARTTLS'] : []),
-    ...(session.origin.secure ? [] : ['LOGINDISABLED']),
+    ...(mayLogIn(session) ? [] : ['LOGINDISABLED']),
     ...mechanisms.map((name) => `AUTH=${name}`),
   ].join(' ');
 }

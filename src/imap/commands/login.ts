@@ -3,7 +3,7 @@ import type { LoginResult } from '../../auth/types.ts';
 import { no, ok, type Completion } from '../status.ts';
 import { plainText, type Scanner } from '../syntax/scanner.ts';
 import type { ImapSession } from '../session.ts';
-import { capabilities } from './capability.ts';
+import { capabilities, mayLogIn } from './capability.ts';
 import { NOT_AUTHENTICATED, type CommandHandler } from './handler.ts';
 
 function readLogin(args: Scanner): { user: string; password: string } {
@@ -49,7 +49,7 @@ export const login: CommandHandler = {
   sync: 'none',
   async run(session, { args }) {
     // Before the arguments are looked at: the password is not to be sent at all (RFC 5530).
-    if (!session.origin.secure) return no('Use STARTTLS first', 'PRIVACYREQUIRED');
+    if (!mayLogIn(session)) return no('Use STARTTLS first', 'PRIVACYREQUIRED');
     const { user, password } = readLogin(args);
     return admit(session, await session.options.authenticator.login(user, password, session.origin), {
       mechanism: 'LOGIN',
