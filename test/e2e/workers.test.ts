@@ -156,3 +156,25 @@ test('an address that another program has is told before any worker starts', asy
   });
   await assert.rejects(second.start(), /smtp: another program listens on 127\.0\.0\.1:\d+ already/);
 });
+
+test('failed log-ins are counted over all workers', async () => {
+  await using host = await inWorkers({ settings: { auth_failure_limit: 6 } });
+  const wrong = Buffer.from('\0ana@example.test\0wrong').toString('base64');
+  const serving = new Set<number>();
+  let answer = '';
+  for (let n = 1; n <= 6; n++) {
+    const sender = await SmtpSender.connect(host.ports.submission);
+    serving.add(await servedBy(host, sender.localPort));
+    answer = await sender.command(`AUTH PLAIN ${wrong}`, n < 6 ? '535' : '421 4.7.0');
+    await sender.quit();
+  }
+  assert.match(answer, /too many/);
+  // Whichever worker it comes to: the address is sent away, with the right password too.
+  for (let n = 0; n < 8; n++) {
+    const sender = await SmtpSender.connect(host.ports.submission);
+    serving.add(await servedBy(host, sender.localPort));
+    await sender.command(`AUTH PLAIN ${Buffer.from('\0ana@example.test\0ana-secret').toString('base64')}`, '421 4.7.0');
+    await sender.quit();
+  }
+  assert.equal(serving.size, 2);
+});
