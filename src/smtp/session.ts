@@ -71,9 +71,7 @@ export class SmtpSession {
   #mechanism: string | undefined;
   #transaction: Transaction | undefined;
   #errors = 0;
-  /** What the last 421 says, once the session is to end. */
-  #ending: { readonly enhanced: string; readonly text: string } | undefined;
-  #unwatch: (() => void) | undefined;
+  #closing = false;
   #inCommand = false;
   #startedAt: number;
 
@@ -87,15 +85,12 @@ export class SmtpSession {
   get #loopback(): boolean {
     return LOOPBACK.test(this.wire.remoteAddress);
   }
-  /** TLS, or loopback. */
-  get #secure(): boolean {
-    return this.wire.tls !== undefined || this.#loopback;
-  }
-  /** Passwords may cross: TLS, loopback, or disable_plaintext_auth says so. */
+  /** Passwords may cross: TLS, or loopback. */
   get #mayAuth(): boolean {
-    if (this.options.service !== 'submission' || (this.wire.tls === undefined && this.options.tlsLevel === 'encrypt'))
-      return false;
-    return this.#secure || this.options.authenticator.mechanisms({ secure: false }).length > 0;
+    return (
+      this.options.service === 'submission' &&
+      (this.wire.tls !== undefined || (this.#loopback && this.options.tlsLevel !== 'encrypt'))
+    );
   }
   get #trusted(): boolean {
     return this.#account !== undefined || (this.options.service === 'smtp' && this.options.isTrusted(this.wire.remoteAddress));
@@ -120,20 +115,19 @@ export class SmtpSession {
         if (line.kind === 'timeout') return await this.#goodbye('4.4.2', 'timeout exceeded');
         if (line.kind === 'too-long') return await this.#send(reply(500, '5.5.2', 'Error: line too long'));
         if (line.irregular) return await this.#send(reply(500, '5.5.2', 'Error: bare <CR> or <LF> received'));
-        if (await this.#saidGoodbye()) return;
+        if (this.#closing) return await this.#goodbye('4.3.2', 'Service shutting down');
         if (this.options.clock.now() - this.#startedAt > limits.sessionTimeout)
           return await this.#goodbye('4.4.2', 'session timeout exceeded');
         this.#inCommand = true;
         const next = await this.#command(line.bytes);
         this.#inCommand = false;
         if (next === CLOSED) return;
-        if (await this.#saidGoodbye()) return;
+        if (this.#closing) return await this.#goodbye('4.3.2', 'Service shutting down');
       }
     } catch (error) {
       if (!this.wire.ended)
         this.log.warn('smtp.session.error', { error: error instanceof Error ? error.message : String(error) });
     } finally {
-      this.#unwatch?.();
       await this.#dropTransaction();
       this.wire.close();
       this.log.info('smtp.disconnect', {});
@@ -142,13 +136,9 @@ export class SmtpSession {
 
   /** The server stops: who waits is told at once, a command that runs is finished. */
   shutdown(): void {
-    this.#end('4.3.2', 'Service shutting down');
-  }
-  #end(enhanced: string, text: string): void {
-    if (this.#ending) return;
-    this.#ending = { enhanced, text };
+    this.#closing = true;
     if (this.#inCommand) return;
-    void this.#goodbye(enhanced, text)
+    void this.#goodbye('4.3.2', 'Service shutting down')
       .catch(() => undefined)
       .finally(() => this.wire.close());
   }
@@ -158,13 +148,6 @@ export class SmtpSession {
   }
   async #goodbye(enhanced: string, text: string): Promise<void> {
     await this.#send(reply(421, enhanced, `${this.options.hostname} Error: ${text}`));
-  }
-
-  /** The last 421, once the session is to end. */
-  async #saidGoodbye(): Promise<boolean> {
-    if (!this.#ending) return false;
-    await this.#goodbye(this.#ending.enhanced, this.#ending.text);
-    return true;
   }
 
   /** Answers, counts what is wrong, and closes when that is too much. */
@@ -272,7 +255,7 @@ export class SmtpSession {
     const lines = [this.options.hostname, 'PIPELINING', `SIZE ${limits.messageSize}`];
     if (this.#mayStartTls) lines.push('STARTTLS');
     if (this.#mayAuth && !this.#account) {
-      const mechanisms = authenticator.mechanisms({ secure: this.#secure });
+      const mechanisms = authenticator.mechanisms({ secure: true });
       if (mechanisms.length > 0) lines.push(`AUTH ${mechanisms.join(' ')}`);
     }
     lines.push('ENHANCEDSTATUSCODES', '8BITMIME', 'DSN', 'SMTPUTF8', 'CHUNKING');
@@ -289,7 +272,6 @@ export class SmtpSession {
     this.#helo = undefined;
     this.#esmtp = false;
     this.#account = undefined;
-    this.#unwatch?.();
     return ON;
   }
 
@@ -301,19 +283,11 @@ export class SmtpSession {
     if (this.#transaction) return this.#answer(reply(503, '5.5.1', 'Error: MAIL transaction in progress'));
     const refusal = await this.options.onStage?.('auth');
     if (refusal) return this.#answer(refusal);
-    const origin = {
-      remoteAddress: this.wire.remoteAddress,
-      service: 'submission',
-      secure: this.#secure,
-      sessionId: this.id,
-    } as const;
+    const origin = { remoteAddress: this.wire.remoteAddress, service: 'submission', secure: true, sessionId: this.id } as const;
     const outcome = await authenticate(argument, this.options.authenticator, origin, this.wire, this.options.limits);
     if (outcome.account) {
       this.#account = outcome.account;
       this.#mechanism = outcome.mechanism;
-      this.#unwatch = this.options.authenticator.watch(outcome.account, () =>
-        this.#end('4.7.0', 'account changed, log in again'),
-      );
       this.log.info('smtp.auth', { user: outcome.account.address, mechanism: outcome.mechanism });
     } else if (outcome.failed) this.log.warn('smtp.auth.failed', { mechanism: outcome.mechanism, user: outcome.user ?? '' });
     return this.#answer(outcome.reply);
