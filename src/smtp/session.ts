@@ -59,12 +59,15 @@ export class SmtpSession {
   get #loopback(): boolean {
     return LOOPBACK.test(this.wire.remoteAddress);
   }
-  /** Passwords may cross: TLS, or loopback. */
+  /** TLS, or loopback. */
+  get #secure(): boolean {
+    return this.wire.tls !== undefined || this.#loopback;
+  }
+  /** Passwords may cross: TLS, loopback, or disable_plaintext_auth says so. */
   get #mayAuth(): boolean {
-    return (
-      this.options.service === 'submission' &&
-      (this.wire.tls !== undefined || (this.#loopback && this.options.tlsLevel !== 'encrypt'))
-    );
+    if (this.options.service !== 'submission' || (this.wire.tls === undefined && this.options.tlsLevel === 'encrypt'))
+      return false;
+    return this.#secure || this.options.authenticator.mechanisms({ secure: false }).length > 0;
   }
   get #client(): Client & { mechanism: string | undefined } {
     const { service, isTrusted } = this.options;
@@ -241,7 +244,7 @@ export class SmtpSession {
     const lines = [this.options.hostname, 'PIPELINING', size];
     if (this.#mayStartTls) lines.push('STARTTLS');
     if (this.#mayAuth && !this.#account) {
-      const mechanisms = authenticator.mechanisms({ secure: true });
+      const mechanisms = authenticator.mechanisms({ secure: this.#secure });
       if (mechanisms.length > 0) lines.push(`AUTH ${mechanisms.join(' ')}`);
     }
     lines.push('ENHANCEDSTATUSCODES', '8BITMIME', 'DSN', 'SMTPUTF8', 'CHUNKING');
@@ -270,7 +273,8 @@ export class SmtpSession {
     const refusal = await this.options.onStage?.('auth');
     if (refusal) return this.#answer(refusal);
     const { authenticator, limits } = this.options;
-    const origin = { remoteAddress: this.wire.remoteAddress, service: 'submission', secure: true, sessionId: this.id } as const;
+    const { remoteAddress } = this.wire;
+    const origin = { remoteAddress, service: 'submission', secure: this.#secure, sessionId: this.id } as const;
     const outcome = await authenticate(argument, authenticator, origin, this.wire, limits, this.#strict);
     const { account, mechanism } = outcome;
     if (account) {
