@@ -109,6 +109,8 @@ for (const service of SERVICES) {
         const median = factors.sort((a, b) => a - b)[Math.floor(pairs / 2)] ?? 0;
         assert.ok(median > 0.5 && median < 2, `${user} takes ${median.toFixed(2)} times as long as a known one`);
       }
+      assert.match(host.log, /"auth\.scheme\.unsupported","user":"yescrypt@example\.test","reason":"yescrypt/);
+      assert.doesNotMatch(host.log, new RegExp(`${SECRET}|${GUESS}|F5Jx5fExrKuPp53xLKQ`));
     },
   );
 }
