@@ -273,18 +273,14 @@ export class SmtpSession {
     const refusal = await this.options.onStage?.('auth');
     if (refusal) return this.#answer(refusal);
     const { authenticator, limits } = this.options;
-    const origin = {
-      remoteAddress: this.wire.remoteAddress,
-      service: 'submission',
-      secure: this.#secure,
-      sessionId: this.id,
-    } as const;
+    const { remoteAddress } = this.wire;
+    const origin = { remoteAddress, service: 'submission', secure: this.#secure, sessionId: this.id } as const;
     const outcome = await authenticate(argument, authenticator, origin, this.wire, limits, this.#strict);
     const { account, mechanism } = outcome;
     if (account) {
       this.#account = account;
       this.#mechanism = mechanism;
-      this.#unwatch = authenticator.watch(account, () => this.#endWith(this.#leave('4.7.0', 'account changed, log in again')));
+      this.#unwatch = authenticator.watch(account, () => this.#endWith(this.#leave('4.7.0', 'log in again')));
       this.log.info('smtp.auth', { user: account.address, mechanism });
     } else if (outcome.failed) this.log.warn('smtp.auth.failed', { mechanism, user: outcome.user ?? '' });
     return this.#answer(outcome.reply);
