@@ -40,7 +40,7 @@ export async function mailCommand(
   if (!path) return { refused: reply(501, '5.1.7', 'Bad sender address syntax') };
   const params = parametersBehind(text, path.end, parseMailParameters);
   if ('code' in params) return { refused: params };
-  const sender = path.mailbox ? asWritten(text.slice(0, path.end), path.mailbox) : '';
+  const sender = path.mailbox ? asWritten(text.slice(0, path.end), path.mailbox, options.hostname) : '';
   const problem = checkSender(path.mailbox, params, options.limits.messageSize);
   if (problem) return { refused: problem, from: sender };
   if (account && sender !== '') {
@@ -52,7 +52,8 @@ export async function mailCommand(
 }
 
 /** The address with its domain in the case that the client gave it: Return-Path, X-Original-To and Delivered-To keep that, as Postfix's do. */
-function asWritten(path: string, { local, domain, address }: MailboxAddress): string {
+function asWritten(path: string, { local, domain, address }: MailboxAddress, hostname: string): string {
+  if (domain === '') return formatMailbox(local, hostname);
   const given = path.slice(path.lastIndexOf('@') + 1).replace(/>$/, '');
   return given.toLowerCase() === domain ? formatMailbox(local, given) : address;
 }
@@ -112,7 +113,7 @@ export async function rcptCommand(
     if (route.kind === 'deliver')
       for (const target of route.targets) if (target.kind === 'mailbox') await options.checkMailbox?.(target.address);
     // Only mailboxes hear how it was written; to others the same address twice is one.
-    const written = route.kind === 'deliver' ? asWritten(text.slice(0, path.end), path.mailbox) : address;
+    const written = route.kind === 'deliver' ? asWritten(text.slice(0, path.end), path.mailbox, options.hostname) : address;
     return { address: written, route: writtenRoute(route, written), ...params };
   } catch (error) {
     return { refused: { error, subject: `<${address}>` }, ...fields };
