@@ -50,7 +50,6 @@ test('parameters that cannot be read: 501 5.5.4, unknown ones 555 5.5.4', () => 
       'RET=',
       'RET=BOTH',
 
-      'ENVID=a b=c=',
       'ENVID=+2',
       'ENVID=+2b',
       'ENVID=+0D',
