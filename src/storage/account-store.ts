@@ -46,6 +46,12 @@ export interface StoreParts {
   readonly index: () => AccountIndex;
 }
 
+/** A mailbox on disk: its name as decoded, and its folder as it is called. */
+interface Existing {
+  readonly path: MailboxPath;
+  readonly folder: string;
+}
+
 /** The two names a message gets: where it is published and under which base name. */
 interface Published {
   readonly path: string;
@@ -97,7 +103,9 @@ export class MaildirAccount implements AccountStore {
   }
   #mailbox(path: MailboxPath): FolderMailbox {
     checkPath(path);
-    const folder = this.#folder(path);
+    return this.#mailboxIn(path, this.#folder(path));
+  }
+  #mailboxIn(path: MailboxPath, folder: string): FolderMailbox {
     let mailbox = this.#mailboxes.get(folder);
     if (!mailbox || mailbox.gone)
       this.#mailboxes.set(folder, (mailbox = new FolderMailbox(isInbox(path) ? INBOX : path, folder, this.#context)));
@@ -106,22 +114,22 @@ export class MaildirAccount implements AccountStore {
 
   // ---- the tree
 
-  /** Mailboxes on disk: canonical path by key. INBOX is always there. */
-  async #existing(): Promise<Map<string, MailboxPath>> {
-    const found = new Map<string, MailboxPath>([['INBOX', INBOX]]);
+  /** Mailboxes on disk by key. INBOX is always there. */
+  async #existing(): Promise<Map<string, Existing>> {
+    const found = new Map<string, Existing>([['INBOX', { path: INBOX, folder: this.location.maildir }]]);
     const entries = await readdir(this.location.maildir, { withFileTypes: true }).catch((error: unknown) => {
       if (isMissing(error)) return [];
       throw toMailError(error, 'listing mailboxes');
     });
     for (const entry of entries) {
       const path = entry.isDirectory() || entry.isSymbolicLink() ? pathOf(entry.name) : undefined;
-      if (path && !isInbox(path)) found.set(pathKey(path), path);
+      if (path && !isInbox(path)) found.set(pathKey(path), { path, folder: join(this.location.maildir, entry.name) });
     }
     return found;
   }
 
   async list(): Promise<MailboxListEntry[]> {
-    const existing = await this.#existing();
+    const existing = new Map([...(await this.#existing())].map(([key, { path }]) => [key, path]));
     const subscribed = new Map((await this.#subscriptions.read()).map((path) => [pathKey(path), isInbox(path) ? INBOX : path]));
     const all = new Map<string, MailboxPath>([...subscribed, ...existing]);
     const parents = new Set<string>();
@@ -222,7 +230,7 @@ export class MaildirAccount implements AccountStore {
       const real = (await this.#existing()).get(pathKey(path));
       if (!real) throw await this.#missing(path);
       try {
-        await this.#removeFolder(this.#folder(real));
+        await this.#removeFolder(real.folder);
       } catch (error) {
         throw toMailError(error, 'deleting a mailbox');
       }
@@ -259,7 +267,7 @@ export class MaildirAccount implements AccountStore {
         throw new MailError('cannot', 'RENAME_INTO_ITSELF', 'A mailbox cannot be moved below itself');
       const moving = [...existing].filter(([key]) => key === pathKey(from) || key.startsWith(prefix));
       if (moving.length === 0) throw await this.#missing(from);
-      const pairs = moving.map(([, path]) => [path, [...to, ...path.slice(from.length)]] as const);
+      const pairs = moving.map(([, { path, folder }]) => [folder, [...to, ...path.slice(from.length)]] as const);
       for (const [, target] of pairs) {
         checkPath(target);
         if (existing.has(pathKey(target)))
@@ -271,8 +279,8 @@ export class MaildirAccount implements AccountStore {
           if (!existing.has(pathKey(level))) await this.#makeFolder(this.#folder(level));
         }
         for (const [source, target] of pairs) {
-          await rename(this.#folder(source), this.#folder(target));
-          this.#parts.feed.notify(this.#folder(source));
+          await rename(source, this.#folder(target));
+          this.#parts.feed.notify(source);
         }
         await syncFolder(this.location.maildir);
       } catch (error) {
@@ -314,8 +322,10 @@ export class MaildirAccount implements AccountStore {
   }
 
   async #open(path: MailboxPath): Promise<FolderMailbox> {
-    const real = isInbox(path) ? INBOX : ((await this.#existing()).get(pathKey(path)) ?? path);
-    const mailbox = this.#mailbox(real);
+    // One that is there may have a name that could not be made here.
+    const known = isInbox(path) ? undefined : (await this.#existing()).get(pathKey(path));
+    const real = known?.path ?? (isInbox(path) ? INBOX : path);
+    const mailbox = known ? this.#mailboxIn(real, known.folder) : this.#mailbox(real);
     mailbox.opened++;
     try {
       await mailbox.refresh();

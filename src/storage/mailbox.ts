@@ -136,7 +136,9 @@ export class FolderMailbox implements Mailbox {
 
   /** `arrived`: base names that have just come here by our own hand, in this order. */
   async #scan(keywordsChanged: boolean, arrived: readonly string[] = []): Promise<void> {
-    const { files, stamp, settled, unsure } = await scanFolder(this.folder, this.#entries.keys(), this.#context.now);
+    // Seen for the first time, what the list knows may be there.
+    const known = this.#list ? this.#entries : (await this.#uidlist.read())?.entries;
+    const { files, stamp, settled, unsure } = await scanFolder(this.folder, known?.keys() ?? [], this.#context.now);
     const present = new Map(files);
     for (const base of unsure) {
       const kept = this.#entries.get(base);
