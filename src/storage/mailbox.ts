@@ -127,7 +127,7 @@ export class FolderMailbox implements Mailbox {
   }
 
   async #scan(keywordsChanged: boolean): Promise<void> {
-    const { files, stamp, settled, unsure } = await scanFolder(this.folder, this.#entries.keys(), this.#context.now);
+    const { files, stamp, settled, unsure } = await scanFolder(this.folder, this.#entries.keys());
     const present = new Map(files);
     for (const base of unsure) {
       const kept = this.#entries.get(base);
@@ -277,7 +277,7 @@ export class FolderMailbox implements Mailbox {
 
   /** Another program renamed the file: where is it now? */
   async #findAgain(base: string): Promise<FoundFile | undefined> {
-    const { files } = await scanFolder(this.folder, [base], this.#context.now);
+    const { files } = await scanFolder(this.folder, [base]);
     return files.get(base);
   }
 

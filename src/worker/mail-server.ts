@@ -19,6 +19,7 @@ import { noQueue } from '../queue/no-queue.ts';
 import { SmtpService, type SmtpServerOptions } from '../smtp/server.ts';
 import type { SmtpSessionOptions } from '../smtp/session.ts';
 import { MailStore } from '../storage/mail-store.ts';
+import type { AccountStore } from '../storage/types.ts';
 import { connectionsFor, imapLimits, smtpLimits } from './limits.ts';
 import { Listeners, type BoundAddress } from './listeners.ts';
 import { Parts } from './parts.ts';
@@ -30,6 +31,8 @@ export interface MailServerDeps {
   readonly clock?: Clock;
   /** Takes mail for other hosts; without one it is refused with 451 4.3.0. */
   readonly queue?: OutboundQueue;
+  /** Checks passwords instead of the threads made for it; closed with the server. */
+  readonly hashing?: Hashing;
   /** Gives up root once the ports are bound: for a process that is nothing but this server. */
   readonly dropPrivileges?: boolean;
   /** Asked at each stage of an SMTP session before its own checks: a reply refuses it. */
@@ -45,15 +48,17 @@ export class MailServer {
   readonly #logger: Logger;
   readonly #clock: Clock;
   readonly #deps: MailServerDeps;
-  readonly #hashing: Hashing = createHashing();
+  readonly #hashing: Hashing;
   readonly #listeners = new Listeners();
   readonly #store: MailStore;
   #parts: Parts;
+  /** Of before a reload, while they may still be asked. */
+  readonly #oldParts = new Set<Parts>();
   #certificates: CertificateStore | undefined;
   #mx: SmtpService | undefined;
   #submission: SmtpService | undefined;
   #imap: ImapServer | undefined;
-  #connections = 0;
+  readonly #sockets = new Set<Socket>();
   #maxConnections = 0;
   #started = false;
 
@@ -62,6 +67,7 @@ export class MailServer {
     this.#deps = deps;
     this.#logger = deps.logger ?? silentLogger;
     this.#clock = deps.clock ?? systemClock;
+    this.#hashing = deps.hashing ?? createHashing();
     this.#store = new MailStore({
       logger: this.#logger,
       clock: this.#clock,
@@ -86,6 +92,11 @@ export class MailServer {
   }
   get addresses(): readonly BoundAddress[] {
     return this.#listeners.addresses;
+  }
+  /** An account's mail; undefined when there is no such account. @throws MailError temporary when a map or file cannot be read */
+  async account(address: string): Promise<AccountStore | undefined> {
+    const account = await this.#parts.accounts.find(address);
+    return account && this.#store.account({ address: account.address, maildir: account.maildir, quota: account.quota });
   }
 
   // ---- beginning
@@ -189,16 +200,16 @@ export class MailServer {
   #connected(socket: Socket, { protocol }: Listener): void {
     const isImap = protocol === 'imap' || protocol === 'imaps';
     const implicitTls = protocol === 'imaps' || protocol === 'submissions';
-    if (this.#connections >= this.#maxConnections) return this.#full(socket, isImap, implicitTls);
-    this.#connections++;
-    socket.once('close', () => this.#connections--);
+    if (this.#sockets.size >= this.#maxConnections) return this.#full(socket, isImap, implicitTls);
+    this.#sockets.add(socket);
+    socket.once('close', () => this.#sockets.delete(socket));
     if (isImap) void this.#imap?.serve(socket, implicitTls);
     else (protocol === 'smtp' ? this.#mx : this.#submission)?.serve(socket, implicitTls);
   }
 
   /** Our own limit answers before the limit of open files cuts connections without a word. */
   #full(socket: Socket, isImap: boolean, implicitTls: boolean): void {
-    this.#logger.warn('server.full', { connections: this.#connections });
+    this.#logger.warn('server.full', { connections: this.#sockets.size });
     if (!implicitTls)
       socket.write(
         isImap
@@ -218,8 +229,13 @@ export class MailServer {
     const old = this.#parts;
     this.#parts = parts;
     await this.#certificates?.reload(certificateFiles(settings));
-    setTimeout(() => old.close(), PARTS_LINGER_MS).unref();
+    this.#oldParts.add(old);
+    setTimeout(() => this.#closeOld(old), PARTS_LINGER_MS).unref();
     this.#logger.info('server.reloaded', {});
+  }
+
+  #closeOld(parts: Parts): void {
+    if (this.#oldParts.delete(parts)) parts.close();
   }
 
   // ---- the end
@@ -231,7 +247,10 @@ export class MailServer {
     await this.#listeners.close();
     const grace = this.settings.shutdown_timeout;
     await Promise.all([this.#mx?.close(grace), this.#submission?.close(grace), this.#imap?.close(Math.min(grace, 5_000))]);
+    // Whoever did not go in time: in a process that lives on, nobody else would end them.
+    for (const socket of this.#sockets) socket.destroy();
     this.#certificates?.close();
+    for (const parts of this.#oldParts) this.#closeOld(parts);
     this.#parts.close();
     this.#store.close();
     await this.#hashing.close();
