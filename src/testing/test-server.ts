@@ -2,6 +2,7 @@
 // accepts is kept in memory for the test to look at, beside being delivered to the users' mailboxes; mail to outside goes nowhere else.
 import { rm, stat } from 'node:fs/promises';
 import type { OutboundQueue } from '../delivery/types.ts';
+import { staticResolver, type Resolver } from '../dns/resolver.ts';
 import { systemClock, type Clock } from '../lib/clock.ts';
 import { createLogger, type LogSink } from '../lib/logger.ts';
 import type { AccountStore } from '../storage/types.ts';
@@ -29,6 +30,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
     const server = new MailServer(host.settings, {
       clock,
       logger: createLogger(logOf(inbox, options.log), options.log ? 'debug' : 'info', () => clock.now()),
+      resolver: resolverOf(options.dns),
       queue: caughtHere,
       hashing: plainHashing,
       onStage: (stage) => failures.take(stage),
@@ -41,6 +43,10 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
     throw error;
   }
 }
+
+/** What it was not told does not exist: nothing waits for the real DNS. */
+const resolverOf = (dns: TestServerOptions['dns'] = {}): Resolver => (isResolver(dns) ? dns : staticResolver(dns));
+const isResolver = (dns: NonNullable<TestServerOptions['dns']>): dns is Resolver => typeof dns['ptr'] === 'function';
 
 /** Only what time it is: timers that a test has stopped would hold up the server's own work. */
 const clockOf = (given: { now(): number }): Clock => ({

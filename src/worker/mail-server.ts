@@ -11,6 +11,8 @@ import type { Listener } from '../config/listeners.ts';
 import { openTable } from '../config/maps/table.ts';
 import type { Settings } from '../config/settings.ts';
 import type { AcceptMessage, OutboundQueue } from '../delivery/types.ts';
+import { clientName } from '../dns/client-name.ts';
+import type { Resolver } from '../dns/resolver.ts';
 import { ImapServer } from '../imap/server.ts';
 import { systemClock, type Clock } from '../lib/clock.ts';
 import { MailError } from '../lib/errors.ts';
@@ -29,6 +31,8 @@ import { serverHandshake } from './tls.ts';
 export interface MailServerDeps {
   readonly logger?: Logger;
   readonly clock?: Clock;
+  /** Asked for the names of clients; without one they are unknown. */
+  readonly resolver?: Resolver;
   /** Takes mail for other hosts; without one it is refused with 451 4.3.0. */
   readonly queue?: OutboundQueue;
   /** Checks passwords instead of the threads made for it; closed with the server. */
@@ -159,7 +163,7 @@ export class MailServer {
 
   #smtpOptions(service: 'smtp' | 'submission', certificates: CertificateStore | undefined): SmtpServerOptions {
     const live = (): Parts => this.#parts;
-    const { onStage } = this.#deps;
+    const { onStage, resolver } = this.#deps;
     return {
       service,
       get hostname() {
@@ -189,6 +193,7 @@ export class MailServer {
       logger: this.#logger,
       ...(certificates ? { tls: { contextFor: (name: string | undefined) => certificates.secureContextFor(name) } } : {}),
       ...(onStage ? { onStage } : {}),
+      ...(resolver ? { clientName: (address: string) => clientName(resolver, address) } : {}),
     };
   }
 
