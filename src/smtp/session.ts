@@ -40,8 +40,6 @@ export interface SmtpSessionOptions {
   readonly bareNewline: BareNewline;
   /** Asked before each stage's own checks: a reply refuses it. */
   readonly onStage?: (stage: SmtpStage) => Promise<Reply | undefined> | Reply | undefined;
-  /** A client's verified name for the Received field, undefined when it has none; never throws and ends in a bounded time. */
-  readonly clientName?: (address: string) => Promise<string | undefined>;
   /** Whether a mailbox can take anything at all now. @throws MailError over-quota and the like */
   readonly checkMailbox?: (address: string) => Promise<void>;
 }
@@ -76,15 +74,12 @@ export class SmtpSession {
   #closing = false;
   #inCommand = false;
   #startedAt: number;
-  /** Looked up while the client talks: nobody waits for it before the first message is there. */
-  readonly #clientName: Promise<string | undefined> | undefined;
 
   constructor(wire: SmtpWire, options: SmtpSessionOptions, log: Logger) {
     this.wire = wire;
     this.options = options;
     this.log = log.child({ session: this.id, client: wire.remoteAddress });
     this.#startedAt = options.clock.now();
-    this.#clientName = options.clientName?.(wire.remoteAddress);
   }
 
   get #loopback(): boolean {
@@ -493,7 +488,7 @@ export class SmtpSession {
     try {
       const edited = this.#account ? await prepareSubmission(header, this.#account.address, this.options, id) : header;
       const body = edited === header ? source : replaceHead(source, header.length, edited);
-      const received = Buffer.from(this.#received(id, transaction, await this.#clientName), 'utf8');
+      const received = Buffer.from(this.#received(id, transaction), 'utf8');
       const { sender, recipients, params } = transaction;
       const message = {
         id,
@@ -525,12 +520,11 @@ export class SmtpSession {
     }
   }
 
-  #received(id: string, { recipients, params }: Transaction, clientName: string | undefined): string {
+  #received(id: string, { recipients, params }: Transaction): string {
     const { tls } = this.wire;
     const [only] = recipients;
     return receivedField({
       helo: this.#helo ?? '',
-      ...(clientName === undefined ? {} : { clientName }),
       clientAddress: this.wire.remoteAddress,
       hostname: this.options.hostname,
       id,
