@@ -21,10 +21,17 @@ export function splitAddress(address: string, delimiters: string): SplitAddress 
     delimiters.includes('-') &&
     (local.startsWith('owner-') || local.endsWith('-request') || local === 'mailer-daemon' || local === 'double-bounce');
   const usable = dashed ? delimiters.replaceAll('-', '') : delimiters;
-  for (let i = 1; i < local.length; i++)
-    if (usable.includes(local.charAt(i))) return { local, domain, user: local.slice(0, i), extension: local.slice(i) };
+  const quoted = local.startsWith('"') && local.endsWith('"');
+  for (let i = quoted ? 2 : 1; i < local.length - (quoted ? 1 : 0); i++)
+    if (usable.includes(local.charAt(i)))
+      return quoted
+        ? { local, domain, user: quoteAgain(local.slice(1, i)), extension: local.slice(i, -1) }
+        : { local, domain, user: local.slice(0, i), extension: local.slice(i) };
   return { local, domain, user: local, extension: '' };
 }
+
+/** Inside quotes already: they stay where what is left needs them. */
+const quoteAgain = (text: string): string => (/^[\w.!#$%&'*+/=?^`{|}~\x80-\uffff-]+$/.test(text) ? text : `"${text}"`);
 
 export interface LookupKey {
   readonly key: string;

@@ -22,6 +22,7 @@ export async function authenticate(
   origin: LoginOrigin,
   wire: SmtpWire,
   limits: SmtpLimits,
+  strict: boolean,
 ): Promise<AuthOutcome> {
   const [name = '', initial, ...more] = argument.split(' ');
   const mechanism = name.toUpperCase();
@@ -38,10 +39,14 @@ export async function authenticate(
   let user: string | undefined;
   for (let round = 0; round < 10; round++) {
     user ??= userIn(mechanism, response);
+    if (/[\x00-\x1f\x7f]/.test(user ?? '')) return outcome(reply(501, '5.5.4', 'Control characters in the user name'));
     const step = await exchange.respond(response ?? undefined);
     if ('malformed' in step) return outcome(reply(501, '5.5.2', step.malformed));
     if ('result' in step) {
-      if (step.data && step.result.ok) await ask(wire, limits, step.data);
+      if (step.data && step.result.ok) {
+        const answer = await ask(wire, limits, step.data, strict);
+        if (answer !== '') return outcome(typeof answer === 'string' ? ABORTED : answer);
+      }
       return outcome(
         answerFor(step.result),
         step.result.ok
@@ -49,19 +54,25 @@ export async function authenticate(
           : { failed: step.result.reason !== 'unavailable', ...(user === undefined ? {} : { user }) },
       );
     }
-    const line = await ask(wire, limits, step.challenge);
-    if (line === undefined) return outcome(reply(421, '4.4.2', 'Error: timeout exceeded'));
-    if (line === '*') return outcome(reply(501, '5.7.0', 'Authentication aborted'));
+    const line = await ask(wire, limits, step.challenge, strict);
+    if (typeof line !== 'string') return outcome(line);
+    if (line === '*') return outcome(ABORTED);
     response = decode(line);
     if (response === null) return outcome(reply(501, '5.5.2', 'Invalid base64 data'));
   }
   return outcome(reply(501, '5.5.2', 'Too many steps'));
 }
 
-async function ask(wire: SmtpWire, limits: SmtpLimits, challenge: Buffer): Promise<string | undefined> {
+const ABORTED = reply(501, '5.7.0', 'Authentication aborted');
+
+/** The client's answer to a challenge, still in base64; or how to end it all. */
+async function ask(wire: SmtpWire, limits: SmtpLimits, challenge: Buffer, strict: boolean): Promise<string | Reply> {
   await wire.write(`334 ${challenge.toString('base64')}\r\n`);
   const line = await wire.line(MAX_LINE, limits.commandTimeout, limits.lineTimeout);
-  return line.kind === 'line' ? line.bytes.toString('latin1') : undefined;
+  if (line.kind === 'too-long') return reply(500, '5.5.6', 'Error: authentication exchange line is too long');
+  if (line.kind !== 'line') return reply(421, '4.4.2', 'Error: timeout exceeded');
+  const text = line.bytes.toString('latin1');
+  return /[\x00-\x1f\x7f]/.test(text) || (line.bareLf && strict) ? reply(501, '5.5.4', 'Control characters or bare <LF>') : text;
 }
 
 /** `=` is an empty response; null what is no base64. */

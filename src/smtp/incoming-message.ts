@@ -1,10 +1,12 @@
 // A message while it comes in: spooled, its size and header watched. What is over a limit is thrown away as it comes, and the client learns of it
 // when it has sent everything (or is cut off when that is twice the limit).
+import { formatMailbox } from '../message/address-spec.ts';
 import { parseFields, fieldValue } from '../message/headers.ts';
 import { parseAddressList, plainAddresses } from '../message/addresses.ts';
 import { Spool } from '../message/spool.ts';
 import type { MessageSource } from '../message/source.ts';
 import { MailError, toMailError } from '../lib/errors.ts';
+import { repairHeader } from './header-repair.ts';
 import type { SmtpLimits } from './limits.ts';
 
 const LF = 0x0a;
@@ -18,8 +20,10 @@ export class IncomingMessage {
   #headerLines = 0;
   #inHeader = true;
   #lineLength = 0;
+  #size = 0;
   #error: MailError | undefined;
-  /** Bytes that came, those thrown away included. */
+  #ignored = false;
+  /** Bytes that came from the wire, those thrown away included. */
   received = 0;
 
   constructor(spoolFolder: string, limits: SmtpLimits) {
@@ -32,11 +36,21 @@ export class IncomingMessage {
     return this.received > 2 * this.#limits.messageSize + 1024;
   }
 
-  /** Takes content (CRLF line ends). Never throws: what goes wrong is said by `finish`. */
-  async write(content: Buffer): Promise<void> {
-    this.received += content.length;
-    if (this.#error) return;
-    if (this.received > this.#limits.messageSize)
+  /** What has gone wrong so far. */
+  get failure(): MailError | undefined {
+    return this.#error;
+  }
+  /** Nothing of what comes from now on is kept. */
+  ignore(): void {
+    this.#ignored = true;
+  }
+
+  /** Takes content (CRLF line ends) that `raw` bytes on the wire were. Never throws: what goes wrong is said by `failure` and `finish`. */
+  async write(content: Buffer, raw: number): Promise<void> {
+    this.received += raw;
+    this.#size += content.length;
+    if (this.#error || this.#ignored) return;
+    if (this.#size > this.#limits.messageSize)
       return this.#fail(new MailError('too-large', 'MESSAGE_TOO_LARGE', 'Message size exceeds fixed limit'));
     if (this.#inHeader) this.#watchHeader(content);
     if (this.#error) return;
@@ -77,15 +91,13 @@ export class IncomingMessage {
       void this.#fail(new MailError('too-large', 'HEADER_TOO_LARGE', 'Message header exceeds fixed limit'));
   }
 
-  /** The header block, its empty line included. */
-  get header(): Buffer {
-    return Buffer.concat(this.#header);
-  }
-
-  /** The whole message and its header. @throws MailError what went wrong on the way, or is wrong with the header */
-  async finish(): Promise<{ source: MessageSource; header: Buffer; deliveredTo: string[] }> {
+  /**
+   * The whole message, its header with the empty line, and how many bytes of `source` the header stands for.
+   * @throws MailError what went wrong on the way, or is wrong with the header
+   */
+  async finish(): Promise<{ source: MessageSource; header: Buffer; headLength: number; deliveredTo: string[] }> {
     if (this.#error) throw this.#error;
-    const header = this.header;
+    const { header, length: headLength } = repairHeader(Buffer.concat(this.#header));
     const fields = parseFields(header, { headerBytes: this.#limits.headerBytes, headerFields: this.#limits.headerFields + 1 });
     if (fields.length > this.#limits.headerFields) {
       await this.#spool.discard();
@@ -99,15 +111,24 @@ export class IncomingMessage {
     const deliveredTo = fields
       .filter((field) => field.name === 'delivered-to')
       .flatMap((field) =>
-        plainAddresses(parseAddressList(fieldValue(header, field, 1_000), { addressBytes: 1_000, addresses: 2 })),
-      );
-    return { source: this.#spool.finish(), header, deliveredTo: deliveredTo.map((address) => address.toLowerCase()) };
+        plainAddresses(parseAddressList(utf8(fieldValue(header, field, 1_000)), { addressBytes: 1_000, addresses: 2 })),
+      )
+      .map(canonical);
+    return { source: this.#spool.finish(), header, headLength, deliveredTo };
   }
 
   async discard(): Promise<void> {
     await this.#spool.discard().catch(() => undefined);
   }
 }
+
+/** Field values are read as latin1. */
+const utf8 = (text: string): string => Buffer.from(text, 'latin1').toString('utf8');
+/** As the router writes addresses: quoted where they must be. */
+const canonical = (address: string): string => {
+  const at = address.lastIndexOf('@');
+  return formatMailbox(address.slice(0, at), address.slice(at + 1)).toLowerCase();
+};
 
 /** RFC 5321 6.3: 554 5.4.0. */
 export class TooManyHops extends MailError {

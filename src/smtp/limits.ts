@@ -6,6 +6,8 @@ export interface SmtpLimits {
   readonly messageSize: number;
   /** smtpd_recipient_limit. */
   readonly recipients: number;
+  /** smtpd_recipient_overshoot_limit: recipients over that limit that are no errors of the client's. */
+  readonly recipientOvershoot: number;
   /** Bytes and fields of a message's header. */
   readonly headerBytes: number;
   readonly headerFields: number;
@@ -20,9 +22,11 @@ export interface SmtpLimits {
   readonly dataRate: number;
   /** One command line from its first byte to its last. */
   readonly lineTimeout: number;
+  /** The handshake of TLS. */
+  readonly handshakeTimeout: number;
   /** A whole session. */
   readonly sessionTimeout: number;
-  /** smtpd_client_connection_count_limit, and connections in all. */
+  /** smtpd_client_connection_count_limit (IPv6: of one /64), and connections in all. */
   readonly connectionsPerAddress: number;
   readonly connections: number;
 }
@@ -31,6 +35,7 @@ export const DEFAULT_SMTP_LIMITS: SmtpLimits = {
   line: 2_048,
   messageSize: 52_428_800,
   recipients: 1_000,
+  recipientOvershoot: 1_000,
   headerBytes: 1_048_576,
   headerFields: 10_000,
   hops: 50,
@@ -39,6 +44,7 @@ export const DEFAULT_SMTP_LIMITS: SmtpLimits = {
   dataTimeout: 600_000,
   dataRate: 10_240,
   lineTimeout: 60_000,
+  handshakeTimeout: 30_000,
   sessionTimeout: 3_600_000,
   connectionsPerAddress: 50,
   connections: 1_000,

@@ -37,12 +37,23 @@ export function replyFor(error: MailError): Reply {
   return reply(code, enhanced, error.clientText);
 }
 
+/** RFC 5321 4.5.3.1.5: octets of a line, its CRLF included. */
+const MAX_LINE = 512;
+
 /** The bytes of a reply. Control characters in its text become spaces: nothing that a peer sent can begin a line of ours. */
 export function formatReply({ code, enhanced, text }: Reply): string {
   const lines = typeof text === 'string' ? [text] : text;
   const prefix = enhanced === '' ? '' : `${enhanced} `;
-  // Nothing outside printable ASCII, but UTF-8 where a client asked with SMTPUTF8.
   return lines
-    .map((line, i) => `${code}${i < lines.length - 1 ? '-' : ' '}${prefix}${line.replace(/[\x00-\x1f\x7f]/g, ' ')}\r\n`)
+    .map((line, i) => `${cut(`${code}${i < lines.length - 1 ? '-' : ' '}${prefix}${line.replace(/[\x00-\x1f\x7f]/g, ' ')}`)}\r\n`)
     .join('');
+}
+
+/** At most what a line holds; never half a character. */
+function cut(line: string): string {
+  const bytes = Buffer.from(line, 'utf8');
+  if (bytes.length <= MAX_LINE - 2) return line;
+  let end = MAX_LINE - 2;
+  while (((bytes[end] ?? 0) & 0xc0) === 0x80) end--;
+  return bytes.toString('utf8', 0, end);
 }

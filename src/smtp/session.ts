@@ -1,57 +1,18 @@
 // One client's session: commands, their order, their replies (RFC 5321 sections 3 and 4; RFC 6409 for submission). The bytes are the wire's, the
 // decisions about addresses the router's, the message in the end `accept`'s.
 import { randomBytes } from 'node:crypto';
-import type { Account, Authenticator } from '../auth/types.ts';
-import type { AcceptMessage, EnvelopeRecipient, OutboundQueue, Router } from '../delivery/types.ts';
-import type { Clock } from '../lib/clock.ts';
+import type { Account } from '../auth/types.ts';
 import { MailError, toMailError } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
-import { parsePath, type MailboxAddress } from '../message/address-spec.ts';
-import { prefixedSource, replaceHead } from '../message/source.ts';
 import { authenticate } from './authenticate.ts';
-import { ChunkScanner, DataScanner } from './data-scanner.ts';
-import { IncomingMessage, TooManyHops } from './incoming-message.ts';
-import type { SmtpLimits } from './limits.ts';
-import { parseMailParameters, parseRcptParameters, type MailParameters } from './parameters.ts';
+import { mailCommand, rcptCommand, TOO_MANY_RECIPIENTS, type Client, type Refusal, type Transaction } from './envelope.ts';
+import { handOver, queueId } from './hand-over.ts';
+import { TooManyHops } from './incoming-message.ts';
+import type { SmtpSessionOptions } from './options.ts';
+import { Reception } from './receive.ts';
 import { formatReply, reply, replyFor, type Reply } from './reply.ts';
-import { prepareSubmission } from './submission.ts';
-import { protocolName, receivedField } from './trace.ts';
+import { protocolName } from './trace.ts';
 import type { SmtpWire } from './wire.ts';
-
-export type SmtpService = 'smtp' | 'submission';
-export type SmtpStage = 'connect' | 'auth' | 'mail' | 'rcpt' | 'data';
-export type BareNewline = 'reject' | 'normalize' | 'no';
-
-export interface SmtpSessionOptions {
-  readonly service: SmtpService;
-  readonly hostname: string;
-  readonly limits: SmtpLimits;
-  readonly router: Router;
-  readonly accept: AcceptMessage;
-  readonly queue: OutboundQueue;
-  readonly authenticator: Authenticator;
-  readonly spoolFolder: string;
-  readonly clock: Clock;
-  /** Whether an address is in mynetworks. */
-  readonly isTrusted: (address: string) => boolean;
-  /** smtpd_tls_security_level, `none` also where no certificate is set. */
-  readonly tlsLevel: 'none' | 'may' | 'encrypt';
-  /** smtpd_forbid_bare_newline for clients outside mynetworks that have not logged in. */
-  readonly bareNewline: BareNewline;
-  /** Asked before each stage's own checks: a reply refuses it. */
-  readonly onStage?: (stage: SmtpStage) => Promise<Reply | undefined> | Reply | undefined;
-  /** Whether a mailbox can take anything at all now. @throws MailError over-quota and the like */
-  readonly checkMailbox?: (address: string) => Promise<void>;
-}
-
-interface Transaction {
-  /** Empty for `<>`. */
-  readonly sender: string;
-  readonly params: MailParameters;
-  readonly recipients: EnvelopeRecipient[];
-  /** BDAT has begun. */
-  chunks?: { readonly message: IncomingMessage; readonly scanner: ChunkScanner };
-}
 
 /** What to do after a command. */
 type Next = 'go-on' | 'close';
@@ -59,6 +20,13 @@ const CLOSED: Next = 'close';
 const ON: Next = 'go-on';
 
 const LOOPBACK = /^(127\.|::1$)/;
+
+/** RFC 2920 3.1: the client must wait for the reply to these before it sends more. STARTTLS throws away what came behind it. */
+const LAST_IN_GROUP: ReadonlySet<string> = new Set(['EHLO', 'HELO', 'DATA', 'NOOP', 'VRFY', 'EXPN']);
+/** RFC 3207 4: all that may be said before a demanded STARTTLS. */
+const BEFORE_TLS: ReadonlySet<string> = new Set(['EHLO', 'HELO', 'STARTTLS', 'NOOP', 'QUIT', 'RSET']);
+const WITHIN_BDAT: ReadonlySet<string> = new Set(['BDAT', 'RSET', 'QUIT', 'NOOP', 'EHLO', 'HELO']);
+const NEED_MAIL = reply(503, '5.5.1', 'Error: need MAIL command');
 
 export class SmtpSession {
   readonly id = randomBytes(6).toString('base64url');
@@ -69,10 +37,16 @@ export class SmtpSession {
   #esmtp = false;
   #account: Account | undefined;
   #mechanism: string | undefined;
+  #unwatch: (() => void) | undefined;
   #transaction: Transaction | undefined;
+  /** BDAT has begun. */
+  #chunks: Reception | undefined;
   #errors = 0;
-  #closing = false;
-  #inCommand = false;
+  #overshoot = 0;
+  /** The command that runs. */
+  #running: string | undefined;
+  /** Why the session is to end after the command that runs. */
+  #farewell: Reply | undefined;
   #startedAt: number;
 
   constructor(wire: SmtpWire, options: SmtpSessionOptions, log: Logger) {
@@ -92,75 +66,90 @@ export class SmtpSession {
       (this.wire.tls !== undefined || (this.#loopback && this.options.tlsLevel !== 'encrypt'))
     );
   }
-  get #trusted(): boolean {
-    return this.#account !== undefined || (this.options.service === 'smtp' && this.options.isTrusted(this.wire.remoteAddress));
+  get #client(): Client & { mechanism: string | undefined } {
+    const { service, isTrusted } = this.options;
+    const trusted = this.#account !== undefined || (service === 'smtp' && isTrusted(this.wire.remoteAddress));
+    return { account: this.#account, trusted, mechanism: this.#mechanism };
   }
   get #mayStartTls(): boolean {
     return this.options.tlsLevel !== 'none' && this.wire.tls === undefined;
+  }
+  /** Bare line ends are refused (smtpd_forbid_bare_newline). */
+  get #strict(): boolean {
+    return this.options.bareNewline === 'reject' && !this.#client.trusted;
   }
 
   // ---- the loop
 
   /** Serves the connection until it ends. Never throws. */
   async run(): Promise<void> {
-    const { limits } = this.options;
     this.log.info('smtp.connect', {});
     try {
       const refusal = await this.options.onStage?.('connect');
       if (refusal) return await this.#send(refusal);
       await this.#send(reply(220, '', `${this.options.hostname} ESMTP Buzon`));
-      for (;;) {
-        const line = await this.wire.line(limits.line, limits.commandTimeout, limits.lineTimeout);
-        if (line.kind === 'end') return;
-        if (line.kind === 'timeout') return await this.#goodbye('4.4.2', 'timeout exceeded');
-        if (line.kind === 'too-long') return await this.#send(reply(500, '5.5.2', 'Error: line too long'));
-        if (line.irregular) return await this.#send(reply(500, '5.5.2', 'Error: bare <CR> or <LF> received'));
-        if (this.#closing) return await this.#goodbye('4.3.2', 'Service shutting down');
-        if (this.options.clock.now() - this.#startedAt > limits.sessionTimeout)
-          return await this.#goodbye('4.4.2', 'session timeout exceeded');
-        this.#inCommand = true;
-        const next = await this.#command(line.bytes);
-        this.#inCommand = false;
-        if (next === CLOSED) return;
-        if (this.#closing) return await this.#goodbye('4.3.2', 'Service shutting down');
-      }
+      while ((await this.#turn()) === ON);
     } catch (error) {
       if (!this.wire.ended)
         this.log.warn('smtp.session.error', { error: error instanceof Error ? error.message : String(error) });
     } finally {
+      this.#unwatch?.();
       await this.#dropTransaction();
       this.wire.close();
       this.log.info('smtp.disconnect', {});
     }
   }
 
+  /** One command. */
+  async #turn(): Promise<Next> {
+    const { limits, clock } = this.options;
+    const left = this.#startedAt + limits.sessionTimeout - clock.now();
+    const line = await this.wire.line(limits.line, Math.min(limits.commandTimeout, left), Math.min(limits.lineTimeout, left));
+    if (line.kind === 'end') return CLOSED;
+    if (this.#farewell) return this.#goodbye(this.#farewell);
+    if (line.kind === 'timeout' || left <= 0) return this.#goodbye(this.#leave('4.4.2', 'timeout exceeded'));
+    if (line.kind === 'too-long') return this.#goodbye(reply(500, '5.5.2', 'Error: line too long'));
+    if (line.bareLf && this.#strict) return this.#goodbye(reply(501, '5.5.4', 'Error: bare <LF> received'));
+    const next = await this.#command(line.bytes);
+    this.#running = undefined;
+    return next === ON && this.#farewell ? this.#goodbye(this.#farewell) : next;
+  }
+
   /** The server stops: who waits is told at once, a command that runs is finished. */
   shutdown(): void {
-    this.#closing = true;
-    if (this.#inCommand) return;
-    void this.#goodbye('4.3.2', 'Service shutting down')
-      .catch(() => undefined)
-      .finally(() => this.wire.close());
+    this.#endWith(this.#leave('4.3.2', 'Service shutting down'));
+  }
+  #endWith(farewell: Reply): void {
+    this.#farewell ??= farewell;
+    // AUTH and STARTTLS wait for the client as the loop does.
+    if (this.#running !== undefined && this.#running !== 'AUTH' && this.#running !== 'STARTTLS') return;
+    const said = this.#running === 'STARTTLS' ? Promise.resolve() : this.#send(farewell);
+    void said.catch(() => undefined).finally(() => this.wire.close());
   }
 
   #send(answer: Reply): Promise<void> {
     return this.wire.write(formatReply(answer));
   }
-  async #goodbye(enhanced: string, text: string): Promise<void> {
-    await this.#send(reply(421, enhanced, `${this.options.hostname} Error: ${text}`));
+  #leave(enhanced: string, text: string): Reply {
+    return reply(421, enhanced, `${this.options.hostname} Error: ${text}`);
+  }
+  async #goodbye(answer: Reply): Promise<Next> {
+    await this.#send(answer);
+    return CLOSED;
   }
 
   /** Answers, counts what is wrong, and closes when that is too much. */
   async #answer(answer: Reply): Promise<Next> {
-    if (answer.code >= 400) this.#errors++;
-    if (this.#errors > this.options.limits.errors) {
-      await this.#goodbye('4.7.0', 'too many errors');
-      return CLOSED;
-    }
+    const { errors, recipientOvershoot } = this.options.limits;
+    // Recipients over the limit are the client's plan, not its fault: it will send the rest in another transaction (RFC 5321 4.5.3.1.10).
+    const excused = answer === TOO_MANY_RECIPIENTS && ++this.#overshoot <= recipientOvershoot;
+    if (answer.code >= 400 && !excused) this.#errors++;
+    if (this.#errors > errors) return this.#goodbye(this.#leave('4.7.0', 'too many errors'));
     await this.#send(answer);
     return answer.code === 421 ? CLOSED : ON;
   }
-  #refuse(stage: string, answer: Reply, fields: { from?: string; to?: string } = {}): Promise<Next> {
+  #reject(stage: string, { refused, ...fields }: Refusal): Promise<Next> {
+    const answer = 'code' in refused ? refused : this.#answerTo(stage, refused.error, refused.subject);
     const text = typeof answer.text === 'string' ? answer.text : answer.text.join(' ');
     this.log.info('smtp.reject', {
       stage,
@@ -171,35 +160,35 @@ export class SmtpSession {
     });
     return this.#answer(answer);
   }
-  #refuseError(stage: string, error: unknown, subject: string, fields: { from?: string; to?: string } = {}): Promise<Next> {
+  #answerTo(stage: string, error: unknown, subject: string): Reply {
     const mail = error instanceof MailError ? error : toMailError(error, stage);
     if (mail.kind === 'temporary' || mail.kind === 'config')
       this.log.error('smtp.error', { stage, code: mail.code, detail: mail.detail });
     const answer = mail instanceof TooManyHops ? reply(554, '5.4.0', 'Error: too many hops') : replyFor(mail);
-    return this.#refuse(stage, subject === '' ? answer : { ...answer, text: `${subject}: ${mail.clientText}` }, fields);
+    return subject === '' ? answer : { ...answer, text: `${subject}: ${mail.clientText}` };
   }
 
   // ---- commands
 
-  async #command(bytes: Buffer): Promise<Next> {
+  #command(bytes: Buffer): Promise<Next> {
     const text = bytes.toString('utf8');
     if (/[\x00-\x08\x0a-\x1f\x7f]/.test(text) || text.includes('\ufffd'))
       return this.#answer(reply(501, '5.5.4', 'Syntax: control or invalid characters'));
     const [verb = ''] = text.split(' ', 1);
     const name = verb.toUpperCase();
-    const argument = text.slice(verb.length).trim();
-    if (/^(GET|POST|PUT|HEAD|OPTIONS|CONNECT)$/.test(name) && /HTTP\//.test(text)) {
-      await this.#goodbye('4.7.0', 'I can break rules, too. Goodbye.');
-      return CLOSED;
-    }
-    if (
-      this.options.tlsLevel === 'encrypt' &&
-      !this.wire.tls &&
-      !['EHLO', 'HELO', 'STARTTLS', 'NOOP', 'QUIT', 'RSET'].includes(name)
-    )
+    this.#running = name;
+    // A browser that was led here (smtpd_forbidden_commands).
+    if (/^(GET|POST|PUT|HEAD|OPTIONS|CONNECT)$/.test(name) && /HTTP\//.test(text))
+      return this.#goodbye(this.#leave('4.7.0', 'I can break rules, too. Goodbye.'));
+    const group = this.#esmtp ? LAST_IN_GROUP.has(name) : name !== 'STARTTLS';
+    if (group && this.wire.waiting > 0) return this.#goodbye(reply(554, '5.5.0', 'Error: SMTP protocol synchronization'));
+    if (this.options.tlsLevel === 'encrypt' && !this.wire.tls && !BEFORE_TLS.has(name))
       return this.#answer(reply(530, '5.7.0', 'Must issue a STARTTLS command first'));
-    if (this.#transaction?.chunks && !['BDAT', 'RSET', 'QUIT', 'NOOP'].includes(name))
-      return this.#answer(reply(503, '5.5.1', 'Error: BDAT in progress'));
+    if (this.#chunks && !WITHIN_BDAT.has(name)) return this.#answer(reply(503, '5.5.1', 'Error: BDAT in progress'));
+    return this.#dispatch(name, text.slice(verb.length).trim());
+  }
+
+  async #dispatch(name: string, argument: string): Promise<Next> {
     switch (name) {
       case 'EHLO':
       case 'HELO':
@@ -213,13 +202,13 @@ export class SmtpSession {
       case 'BDAT':
         return this.#bdat(argument);
       case 'RSET':
+        if (argument !== '') return this.#answer(reply(501, '5.5.4', 'Syntax: RSET'));
         await this.#dropTransaction();
-        return this.#answer(argument === '' ? reply(250, '2.0.0', 'Ok') : reply(501, '5.5.4', 'Syntax: RSET'));
+        return this.#answer(reply(250, '2.0.0', 'Ok'));
       case 'NOOP':
         return this.#answer(reply(250, '2.0.0', 'Ok'));
       case 'QUIT':
-        await this.#send(reply(221, '2.0.0', 'Bye'));
-        return CLOSED;
+        return this.#goodbye(reply(221, '2.0.0', 'Bye'));
       case 'STARTTLS':
         return this.#starttls(argument);
       case 'AUTH':
@@ -242,17 +231,14 @@ export class SmtpSession {
   async #hello(name: 'EHLO' | 'HELO', argument: string): Promise<Next> {
     if (argument === '' || argument.length > 255 || argument.includes(' '))
       return this.#answer(reply(501, '5.5.4', `Syntax: ${name} hostname`));
-    // RFC 2920 3.1: EHLO ends a pipelined group.
-    if (this.wire.waiting > 0) {
-      await this.#send(reply(503, '5.5.0', 'Error: improper command pipelining after EHLO'));
-      return CLOSED;
-    }
     await this.#dropTransaction();
     this.#helo = argument;
     this.#esmtp = name === 'EHLO';
     if (!this.#esmtp) return this.#answer(reply(250, '', this.options.hostname));
     const { limits, authenticator } = this.options;
-    const lines = [this.options.hostname, 'PIPELINING', `SIZE ${limits.messageSize}`];
+    // RFC 1870 3: no value where there is no limit.
+    const size = limits.messageSize === Number.MAX_SAFE_INTEGER ? 'SIZE' : `SIZE ${limits.messageSize}`;
+    const lines = [this.options.hostname, 'PIPELINING', size];
     if (this.#mayStartTls) lines.push('STARTTLS');
     if (this.#mayAuth && !this.#account) {
       const mechanisms = authenticator.mechanisms({ secure: true });
@@ -271,283 +257,136 @@ export class SmtpSession {
     // RFC 3207 4.2: nothing from before counts.
     this.#helo = undefined;
     this.#esmtp = false;
-    this.#account = undefined;
+    this.#logOut();
     return ON;
   }
 
   async #auth(argument: string): Promise<Next> {
     if (this.options.service !== 'submission') return this.#answer(reply(503, '5.5.1', 'Error: authentication not enabled'));
     if (!this.#mayAuth) return this.#answer(reply(504, '5.5.4', 'Encryption required for requested authentication mechanism'));
-    if (this.#helo === undefined) return this.#answer(reply(503, '5.5.1', 'Error: send EHLO first'));
+    if (!this.#esmtp) return this.#answer(reply(503, '5.5.1', 'Error: send EHLO first'));
     if (this.#account) return this.#answer(reply(503, '5.5.1', 'Error: already authenticated'));
     if (this.#transaction) return this.#answer(reply(503, '5.5.1', 'Error: MAIL transaction in progress'));
     const refusal = await this.options.onStage?.('auth');
     if (refusal) return this.#answer(refusal);
+    const { authenticator, limits } = this.options;
     const origin = { remoteAddress: this.wire.remoteAddress, service: 'submission', secure: true, sessionId: this.id } as const;
-    const outcome = await authenticate(argument, this.options.authenticator, origin, this.wire, this.options.limits);
-    if (outcome.account) {
-      this.#account = outcome.account;
-      this.#mechanism = outcome.mechanism;
-      this.log.info('smtp.auth', { user: outcome.account.address, mechanism: outcome.mechanism });
-    } else if (outcome.failed) this.log.warn('smtp.auth.failed', { mechanism: outcome.mechanism, user: outcome.user ?? '' });
+    const outcome = await authenticate(argument, authenticator, origin, this.wire, limits, this.#strict);
+    const { account, mechanism } = outcome;
+    if (account) {
+      this.#account = account;
+      this.#mechanism = mechanism;
+      this.#unwatch = authenticator.watch(account, () => this.#endWith(this.#leave('4.7.0', 'log in again')));
+      this.log.info('smtp.auth', { user: account.address, mechanism });
+    } else if (outcome.failed) this.log.warn('smtp.auth.failed', { mechanism, user: outcome.user ?? '' });
     return this.#answer(outcome.reply);
+  }
+  #logOut(): void {
+    this.#unwatch?.();
+    this.#unwatch = undefined;
+    this.#account = undefined;
+    this.#mechanism = undefined;
   }
 
   async #mail(argument: string): Promise<Next> {
     if (this.#helo === undefined) return this.#answer(reply(503, '5.5.1', 'Error: send HELO/EHLO first'));
     if (this.options.service === 'submission' && !this.#account)
-      return this.#refuse('MAIL', reply(530, '5.7.0', 'Authentication required'));
+      return this.#reject('MAIL', { refused: reply(530, '5.7.0', 'Authentication required') });
     if (this.#transaction) return this.#answer(reply(503, '5.5.1', 'Error: nested MAIL command'));
-    if (!/^FROM:/i.test(argument)) return this.#answer(reply(501, '5.5.4', 'Syntax: MAIL FROM:<address>'));
-    const text = argument.slice(5);
-    const path = parsePath(text);
-    if (!path) return this.#refuse('MAIL', reply(501, '5.1.7', 'Bad sender address syntax'));
-    const params = parseMailParameters(text.slice(path.end));
-    if ('code' in params) return this.#refuse('MAIL', params);
-    const sender = path.mailbox?.address ?? '';
-    const problem = this.#checkMail(path.mailbox, params);
-    if (problem) return this.#refuse('MAIL', problem, { from: sender });
-    if (this.#account && sender !== '') {
-      try {
-        if (!(await this.options.router.maySendAs(this.#account.address, sender)))
-          return await this.#refuse(
-            'MAIL',
-            reply(553, '5.7.1', `<${sender}>: Sender address rejected: not owned by user ${this.#account.address}`),
-            { from: sender },
-          );
-      } catch (error) {
-        return this.#refuseError('MAIL', error, '', { from: sender });
-      }
-    }
-    const refusal = await this.options.onStage?.('mail');
-    if (refusal) return this.#refuse('MAIL', refusal, { from: sender });
-    this.#transaction = { sender, params, recipients: [] };
+    const begun = await mailCommand(argument, this.#client, this.options);
+    if ('refused' in begun) return this.#reject('MAIL', begun);
+    this.#transaction = begun;
     return this.#answer(reply(250, '2.1.0', 'Ok'));
-  }
-
-  #checkMail(mailbox: MailboxAddress | null, params: MailParameters): Reply | undefined {
-    if (mailbox?.domain === '') return reply(553, '5.1.7', 'Sender address has no domain');
-    if (mailbox?.utf8 && !params.smtpUtf8) return reply(553, '5.6.7', 'The address needs SMTPUTF8');
-    if ((params.size ?? 0) > this.options.limits.messageSize) return reply(552, '5.3.4', 'Message size exceeds fixed limit');
-    return undefined;
   }
 
   async #rcpt(argument: string): Promise<Next> {
     const transaction = this.#transaction;
-    if (!transaction) return this.#answer(reply(503, '5.5.1', 'Error: need MAIL command'));
-    if (!/^TO:/i.test(argument)) return this.#answer(reply(501, '5.5.4', 'Syntax: RCPT TO:<address>'));
-    const text = argument.slice(3);
-    const path = parsePath(text);
-    if (!path?.mailbox) return this.#refuse('RCPT', reply(501, '5.1.3', 'Bad recipient address syntax'));
-    const { address, domain, local, utf8 } = path.mailbox;
-    const fields = { from: transaction.sender, to: address };
-    // RFC 5321 4.5.1: postmaster needs no domain.
-    if (domain === '' && local.toLowerCase() !== 'postmaster')
-      return this.#refuse('RCPT', reply(550, '5.1.3', `<${address}>: Recipient address has no domain`), fields);
-    if (utf8 && !transaction.params.smtpUtf8)
-      return this.#refuse('RCPT', reply(553, '5.6.7', 'The address needs SMTPUTF8'), fields);
-    const params = parseRcptParameters(text.slice(path.end));
-    if ('code' in params) return this.#refuse('RCPT', params, fields);
-    if (transaction.recipients.length >= this.options.limits.recipients)
-      return this.#refuse('RCPT', reply(452, '4.5.3', 'Error: too many recipients'), fields);
-    const refusal = await this.options.onStage?.('rcpt');
-    if (refusal) return this.#refuse('RCPT', refusal, fields);
-    try {
-      const route = await this.options.router.route(address);
-      const problem = this.#checkRoute(address, route);
-      if (problem) return await this.#refuse('RCPT', problem, fields);
-      if (route.kind === 'deliver')
-        for (const target of route.targets) if (target.kind === 'mailbox') await this.options.checkMailbox?.(target.address);
-      transaction.recipients.push({ address, route, ...params });
-    } catch (error) {
-      return this.#refuseError('RCPT', error, `<${address}>`, fields);
-    }
+    if (!transaction) return this.#answer(NEED_MAIL);
+    const recipient = await rcptCommand(argument, transaction, this.#client, this.options);
+    if ('refused' in recipient) return this.#reject('RCPT', recipient);
+    transaction.recipients.push(recipient);
     return this.#answer(reply(250, '2.1.5', 'Ok'));
-  }
-
-  #checkRoute(address: string, route: EnvelopeRecipient['route']): Reply | undefined {
-    switch (route.kind) {
-      case 'unknown-user':
-        return reply(550, '5.1.1', `<${address}>: Recipient address rejected: User unknown`);
-      case 'refused':
-        return reply(554, '5.3.5', `<${address}>: Recipient address rejected: ${route.reason}`);
-      case 'relay':
-        if (!this.#trusted) return reply(554, '5.7.1', `<${address}>: Relay access denied`);
-        return this.options.queue.available ? undefined : NO_QUEUE;
-      case 'deliver':
-        return route.targets.some((target) => target.kind === 'remote') && !this.options.queue.available ? NO_QUEUE : undefined;
-    }
   }
 
   // ---- the message
 
-  #readyForData(): Reply | undefined {
-    if (!this.#transaction) return reply(503, '5.5.1', 'Error: need MAIL command');
-    if (this.#transaction.recipients.length === 0) return reply(554, '5.5.1', 'Error: no valid recipients');
-    return undefined;
+  /** The transaction that a message may follow, or why none may. */
+  #readyForData(): Transaction | Reply {
+    if (!this.#transaction) return NEED_MAIL;
+    return this.#transaction.recipients.length > 0 ? this.#transaction : reply(554, '5.5.1', 'Error: no valid recipients');
   }
 
   async #data(argument: string): Promise<Next> {
-    const problem = argument === '' ? this.#readyForData() : reply(501, '5.5.4', 'Syntax: DATA');
-    const transaction = this.#transaction;
-    if (problem || !transaction) return this.#answer(problem ?? reply(503, '5.5.1', 'Error: need MAIL command'));
-    if (this.wire.waiting > 0) {
-      await this.#send(reply(554, '5.5.0', 'Error: message sent before the 354 reply'));
-      return CLOSED;
-    }
+    const transaction = argument === '' ? this.#readyForData() : reply(501, '5.5.4', 'Syntax: DATA');
+    if ('code' in transaction) return this.#answer(transaction);
     await this.#send(reply(354, '', 'End data with <CR><LF>.<CR><LF>'));
-    const message = new IncomingMessage(this.options.spoolFolder, this.options.limits);
-    const scanner = new DataScanner();
-    const began = this.options.clock.now();
-    for (;;) {
-      const chunk = await this.wire.chunk(65_536, this.#dataDeadline(began, message.received));
-      if (!chunk) return this.#lostData(message);
-      const { content, used, ended } = scanner.push(chunk);
-      await message.write(content);
-      if (ended) {
-        if (used < chunk.length) this.wire.unread(chunk.subarray(used));
-        break;
-      }
-      if (message.excessive) {
-        await message.discard();
-        await this.#send(reply(552, '5.3.4', 'Message size exceeds fixed limit'));
-        return CLOSED;
-      }
-    }
-    return this.#finish(transaction, message, scanner.irregular);
-  }
-
-  #dataDeadline(began: number, received: number): number {
-    const { dataTimeout, dataRate } = this.options.limits;
-    return Date.now() + began + dataTimeout + (received / dataRate) * 1000 - this.options.clock.now();
-  }
-  async #lostData(message: IncomingMessage): Promise<Next> {
-    await message.discard();
-    if (!this.wire.ended) await this.#goodbye('4.4.2', 'timeout exceeded');
-    return CLOSED;
+    const reception = new Reception(this.wire, this.options);
+    const outcome = await reception.data();
+    return outcome === 'complete' ? this.#finish(transaction, reception) : this.#broken(outcome);
   }
 
   /** RFC 3030. */
   async #bdat(argument: string): Promise<Next> {
-    const m = /^(\d{1,10})( LAST)?$/i.exec(argument);
-    if (!m) {
-      // How many octets follow is not known: nothing that comes can be told from a command.
-      await this.#send(reply(501, '5.5.4', 'Syntax: BDAT count [LAST]'));
-      return CLOSED;
-    }
+    const m = /^(\d{1,10})( +LAST)?$/i.exec(argument);
+    // How many octets follow is not known then: nothing that comes can be told from a command.
+    if (!m) return this.#goodbye(reply(501, '5.5.4', 'Syntax: BDAT count [LAST]'));
     const size = Number(m[1]);
-    const transaction = this.#transaction;
-    const problem = this.#readyForData();
-    const message = transaction?.chunks?.message ?? new IncomingMessage(this.options.spoolFolder, this.options.limits);
-    const scanner = transaction?.chunks?.scanner ?? new ChunkScanner();
-    if (transaction && !problem) transaction.chunks = { message, scanner };
-    const began = this.options.clock.now();
-    for (let left = size; left > 0;) {
-      const chunk = await this.wire.chunk(Math.min(left, 65_536), this.#dataDeadline(began, size - left));
-      if (!chunk) return this.#lostData(message);
-      left -= chunk.length;
-      if (problem) message.received += chunk.length;
-      else await message.write(scanner.push(chunk));
-      if (message.excessive) {
-        await message.discard();
-        await this.#send(reply(552, '5.3.4', 'Message size exceeds fixed limit'));
-        return CLOSED;
-      }
+    const transaction = this.#readyForData();
+    // The octets of a chunk that is not wanted are passed over all the same.
+    const reception = this.#chunks ?? new Reception(this.wire, this.options);
+    const refused = 'code' in transaction ? transaction : undefined;
+    if (refused) reception.incoming.ignore();
+    else this.#chunks = reception;
+    const outcome = await reception.chunk(size);
+    if (outcome !== 'complete') return this.#broken(outcome);
+    if ('code' in transaction) return this.#answer(transaction);
+    const { failure } = reception.incoming;
+    if (failure) {
+      await this.#dropTransaction();
+      return this.#reject('BDAT', { refused: { error: failure, subject: '' }, from: transaction.sender });
     }
-    if (problem || !transaction) return this.#answer(problem ?? reply(503, '5.5.1', 'Error: need MAIL command'));
     if (m[2] === undefined) return this.#answer(reply(250, '2.0.0', `Ok: ${size} octets`));
-    await message.write(scanner.end());
-    return this.#finish(transaction, message, scanner.irregular);
+    await reception.lastChunk();
+    return this.#finish(transaction, reception);
   }
 
-  async #finish(transaction: Transaction, incoming: IncomingMessage, irregular: boolean): Promise<Next> {
+  async #broken(outcome: 'lost' | 'excessive'): Promise<Next> {
+    if (outcome === 'excessive') return this.#goodbye(reply(552, '5.3.4', 'Message size exceeds fixed limit'));
+    return this.wire.ended ? CLOSED : this.#goodbye(this.#leave('4.4.2', 'timeout exceeded'));
+  }
+
+  async #finish(transaction: Transaction, { incoming, irregular }: Reception): Promise<Next> {
     this.#transaction = undefined;
-    const fields = { from: transaction.sender };
-    const forbidden = irregular && !this.#trusted && this.options.bareNewline === 'reject';
-    if (forbidden) {
+    this.#chunks = undefined;
+    const from = transaction.sender;
+    const refused =
+      irregular && this.#strict ? reply(550, '5.5.2', 'bare <CR>, <LF> or NUL received') : await this.options.onStage?.('data');
+    if (refused) {
       await incoming.discard();
-      return this.#refuse('DATA', reply(550, '5.5.2', 'bare <CR>, <LF> or NUL received'), fields);
+      return this.#reject('DATA', { refused, from });
     }
     const id = queueId();
+    const { tls } = this.wire;
+    const utf8 = transaction.params.smtpUtf8;
+    const hop = {
+      helo: this.#helo ?? '',
+      clientAddress: this.wire.remoteAddress,
+      protocol: protocolName({ esmtp: this.#esmtp, tls: tls !== undefined, auth: this.#account !== undefined, utf8 }),
+      ...(tls ? { tls } : {}),
+    };
     try {
-      const refusal = await this.options.onStage?.('data');
-      if (refusal) {
-        await incoming.discard();
-        return await this.#refuse('DATA', refusal, fields);
-      }
-      await this.#deliver(id, transaction, incoming);
+      await handOver({ id, transaction, incoming, client: this.#client, hop }, this.options, this.log);
     } catch (error) {
       await incoming.discard();
-      return this.#refuseError('DATA', error, '', fields);
+      return this.#reject('DATA', { refused: { error, subject: '' }, from });
     }
     return this.#answer(reply(250, '2.0.0', `Ok: queued as ${id}`));
   }
 
-  async #deliver(id: string, transaction: Transaction, incoming: IncomingMessage): Promise<void> {
-    const { source, header, deliveredTo } = await incoming.finish();
-    try {
-      const edited = this.#account ? await prepareSubmission(header, this.#account.address, this.options, id) : header;
-      const body = edited === header ? source : replaceHead(source, header.length, edited);
-      const received = Buffer.from(this.#received(id, transaction), 'utf8');
-      const { sender, recipients, params } = transaction;
-      const message = {
-        id,
-        envelope: {
-          sender,
-          recipients,
-          smtpUtf8: params.smtpUtf8,
-          bodyType: params.bodyType,
-          ...(params.ret === undefined ? {} : { ret: params.ret }),
-          ...(params.envid === undefined ? {} : { envid: params.envid }),
-        },
-        source: prefixedSource(received, body),
-        original: source,
-        deliveredTo,
-        ...(this.#account ? { account: this.#account.address } : {}),
-      };
-      const messageId = /^message-id:[ \t]*([^\r\n]{1,300})/im.exec(edited.toString('latin1', 0, 65_536))?.[1]?.trim() ?? '';
-      this.log.info('smtp.received', {
-        id,
-        from: sender,
-        size: source.size,
-        recipients: recipients.length,
-        messageId,
-        ...(this.#account ? { user: this.#account.address, mechanism: this.#mechanism } : {}),
-      });
-      await this.options.accept(message);
-    } finally {
-      await source.dispose();
-    }
-  }
-
-  #received(id: string, { recipients, params }: Transaction): string {
-    const { tls } = this.wire;
-    const [only] = recipients;
-    return receivedField({
-      helo: this.#helo ?? '',
-      clientAddress: this.wire.remoteAddress,
-      hostname: this.options.hostname,
-      id,
-      protocol: protocolName({
-        esmtp: this.#esmtp,
-        tls: tls !== undefined,
-        auth: this.#account !== undefined,
-        utf8: params.smtpUtf8,
-      }),
-      ...(tls ? { tls } : {}),
-      ...(only && recipients.length === 1 ? { recipient: only.address } : {}),
-      at: this.options.clock.now(),
-    });
-  }
-
   async #dropTransaction(): Promise<void> {
-    const transaction = this.#transaction;
+    const chunks = this.#chunks;
     this.#transaction = undefined;
-    await transaction?.chunks?.message.discard();
+    this.#chunks = undefined;
+    await chunks?.incoming.discard();
   }
 }
-
-const NO_QUEUE = reply(451, '4.3.0', 'Mail to other hosts cannot be taken now');
-
-/** As Postfix's: hexadecimal, upper case. */
-const queueId = (): string => randomBytes(6).toString('hex').toUpperCase();

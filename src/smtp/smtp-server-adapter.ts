@@ -22,8 +22,12 @@ export class SmtpAdapter {
   readonly #server: SMTPServer;
   readonly #serve: ServeWire;
 
-  constructor(tls: AdapterTls | undefined, serve: ServeWire) {
+  readonly #handshakeTimeout: () => number;
+
+  /** `handshakeTimeout`: milliseconds. */
+  constructor(tls: AdapterTls | undefined, handshakeTimeout: () => number, serve: ServeWire) {
     this.#serve = serve;
+    this.#handshakeTimeout = handshakeTimeout;
     this.#server = new SMTPServer({
       logger: false,
       disableReverseLookup: true,
@@ -45,14 +49,17 @@ export class SmtpAdapter {
 
   /** Takes a socket that was just accepted. Never throws. */
   take(socket: Socket, implicitTls: boolean): void {
-    const connection = new GuardedConnection(this.#server, socket, implicitTls, this.#serve);
+    // Who has said everything and closed its half still gets its replies.
+    socket.allowHalfOpen = true;
+    const connection = new GuardedConnection(this.#server, socket, implicitTls, this.#handshakeTimeout, this.#serve);
     this.#server.connections.add(connection);
     connection.on('error', () => undefined);
     connection.init();
   }
 
-  get connections(): number {
-    return this.#server.connections.size;
+  /** Cuts every connection, those in a handshake too. */
+  destroyAll(): void {
+    for (const connection of this.#server.connections) if (connection instanceof GuardedConnection) connection.destroy();
   }
 }
 
@@ -67,7 +74,9 @@ function defaultContext(tls: AdapterTls): Map<string, SecureContext> {
 /** Bytes as they come, for a session that asks for them. Takes no more from the socket before the last were read. */
 class PullParser extends SMTPStream {
   #buffer: Buffer = Buffer.alloc(0);
+  /** Lets the next chunk come; the last one of this many bytes counts as written then. */
   #next: (() => void) | undefined;
+  #held = 0;
   #wake: (() => void) | undefined;
   #finished = false;
 
@@ -82,6 +91,7 @@ class PullParser extends SMTPStream {
     if (this.isClosed || this.#finished) return next();
     this.#buffer = this.#buffer.length === 0 ? chunk : Buffer.concat([this.#buffer, chunk]);
     this.#next = next;
+    this.#held = chunk.length;
     this.#wake?.();
   }
 
@@ -93,11 +103,13 @@ class PullParser extends SMTPStream {
   #release(): void {
     const next = this.#next;
     this.#next = undefined;
+    this.#held = 0;
     next?.();
   }
 
+  /** Bytes here and in chunks behind the one that is held. */
   get waiting(): number {
-    return this.#buffer.length;
+    return this.#buffer.length + this.writableLength - this.#held;
   }
   get finished(): boolean {
     return this.#finished;
@@ -134,21 +146,27 @@ class PullParser extends SMTPStream {
 
 class GuardedConnection extends SMTPConnection implements SmtpWire {
   readonly #serve: ServeWire;
+  readonly #handshakeTimeout: () => number;
   tls: TlsInfo | undefined;
   #gone = false;
+  /** The end of the handshake that runs: true when the connection is encrypted. */
+  #settle: ((secured: boolean) => void) | undefined;
 
-  constructor(server: SMTPServer, socket: Socket, implicitTls: boolean, serve: ServeWire) {
+  constructor(server: SMTPServer, socket: Socket, implicitTls: boolean, handshakeTimeout: () => number, serve: ServeWire) {
     super(server, socket);
     this.#serve = serve;
+    this.#handshakeTimeout = handshakeTimeout;
     this.needsUpgrade = implicitTls;
   }
 
   /** Without the package's greeting delay and reverse look-up: the session begins at once (after the handshake of implicit TLS). */
   override init(): void {
-    this._setListeners(() => {
+    const { needsUpgrade } = this;
+    const secured = needsUpgrade ? this.#handshake() : Promise.resolve(true);
+    this._setListeners(() => this.#settle?.(true));
+    void secured.then((ready) => {
       this._ready = true;
-      this.#noteTls();
-      void this.#serve(this);
+      return ready ? this.#serve(this) : undefined;
     });
   }
   override _createParser(): SMTPStream {
@@ -156,10 +174,43 @@ class GuardedConnection extends SMTPConnection implements SmtpWire {
   }
   override _onCloseEvent(hadError?: boolean): void {
     this.#gone = true;
+    this.#release();
     super._onCloseEvent(hadError);
   }
   override _onTimeout(): void {
     this.close();
+  }
+  override close(): void {
+    super.close();
+    this.#release();
+  }
+  destroy(): void {
+    this._socket.destroy();
+    this.#release();
+  }
+  /** Who waits for bytes or for a handshake waits no more. */
+  #release(): void {
+    this.#parser?.stop();
+    this.#settle?.(false);
+  }
+
+  /** Resolves when the handshake that is about to begin has ended, one way or the other. */
+  #handshake(): Promise<boolean> {
+    return new Promise((resolve) => {
+      const raw = this._socket;
+      const timer = setTimeout(() => {
+        raw.destroy();
+        this.#settle?.(false);
+      }, this.#handshakeTimeout());
+      this.#settle = (secured) => {
+        clearTimeout(timer);
+        this.#settle = undefined;
+        if (secured) this.#noteTls();
+        resolve(secured);
+      };
+      // The package tells of a handshake that failed through its own event.
+      this.once('error', () => this.#settle?.(false));
+    });
   }
 
   get #parser(): PullParser | undefined {
@@ -195,7 +246,7 @@ class GuardedConnection extends SMTPConnection implements SmtpWire {
     const parser = this.#parser;
     if (!parser) return undefined;
     if (Date.now() > deadline) return undefined;
-    while (parser.waiting === 0) if (!(await parser.more(deadline))) return undefined;
+    while (parser.peek().length === 0) if (!(await parser.more(deadline))) return undefined;
     return parser.take(max);
   }
   unread(bytes: Buffer): void {
@@ -220,21 +271,13 @@ class GuardedConnection extends SMTPConnection implements SmtpWire {
   }
 
   startTls(): Promise<boolean> {
-    return new Promise((resolve) => {
-      this._socket.once('close', () => resolve(false));
-      const timer = setTimeout(() => this._socket.destroy(), HANDSHAKE_TIMEOUT);
-      this._socket.write('220 2.0.0 Ready to start TLS\r\n');
-      this.upgrade(
-        () => undefined,
-        () => {
-          clearTimeout(timer);
-          this.#noteTls();
-          resolve(true);
-        },
-      );
-      // The package takes away the listeners of the plain socket: a handshake that fails is told through its own.
-      this.once('error', () => resolve(false));
-    });
+    const secured = this.#handshake();
+    this._socket.write('220 2.0.0 Ready to start TLS\r\n');
+    this.upgrade(
+      () => undefined,
+      () => this.#settle?.(true),
+    );
+    return secured;
   }
 
   #noteTls(): void {
@@ -246,10 +289,9 @@ class GuardedConnection extends SMTPConnection implements SmtpWire {
 }
 
 const WRITE_TIMEOUT = 300_000;
-const HANDSHAKE_TIMEOUT = 30_000;
 
 function lineOf(bytes: Buffer): WireLine {
   const crlf = bytes.length >= 2 && bytes[bytes.length - 2] === 0x0d;
   const content = bytes.subarray(0, bytes.length - (crlf ? 2 : 1));
-  return { kind: 'line', bytes: Buffer.from(content), irregular: !crlf || content.includes(0x0d) };
+  return { kind: 'line', bytes: Buffer.from(content), bareLf: !crlf };
 }

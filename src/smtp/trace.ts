@@ -13,12 +13,14 @@ export interface Hop {
   /** Told when there is only one (RFC 5321 7.2: others must not learn of each other). */
   readonly recipient?: string;
   readonly at: number;
+  /** The message may hold UTF-8 in its header (RFC 6531). */
+  readonly utf8: boolean;
 }
 
 /** What a peer said of itself, fit for a header: RFC 5321 allows less than this. */
-const clean = (text: string): string =>
+const clean = (text: string, utf8: boolean): string =>
   text
-    .replace(/[^\x21-\x7e\x80-\uffff]/g, '?')
+    .replace(utf8 ? /[^\x21-\x7e\xa0-\uffff]/g : /[^\x21-\x7e]/g, '?')
     .replace(/[()<>\\]/g, '?')
     .slice(0, 255);
 
@@ -28,8 +30,9 @@ export function receivedField(hop: Hop): string {
     ? `\r\n\t(using ${hop.tls.version} with cipher ${hop.tls.cipher} (${hop.tls.bits}/${hop.tls.bits} bits))`
     : '';
   const address = hop.clientAddress.includes(':') ? `IPv6:${hop.clientAddress}` : hop.clientAddress;
-  const to = hop.recipient === undefined ? '' : `\r\n\tfor <${clean(hop.recipient)}>`;
-  return `Received: from ${clean(hop.helo) || 'unknown'} (${clean(hop.clientName ?? 'unknown')} [${address}])${tls}\r\n\tby ${hop.hostname} (Buzon) with ${hop.protocol} id ${hop.id}${to};\r\n\t${formatRfc5322(hop.at)}\r\n`;
+  // An address was parsed, and written so that it can be read again.
+  const to = hop.recipient === undefined ? '' : `\r\n\tfor <${hop.recipient.replace(/[\x00-\x1f\x7f]/g, '?')}>`;
+  return `Received: from ${clean(hop.helo, hop.utf8) || 'unknown'} (${clean(hop.clientName ?? 'unknown', hop.utf8)} [${address}])${tls}\r\n\tby ${hop.hostname} (Buzon) with ${hop.protocol} id ${hop.id}${to};\r\n\t${formatRfc5322(hop.at)}\r\n`;
 }
 
 /** `with` keyword. */

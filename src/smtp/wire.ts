@@ -10,7 +10,8 @@ export type WireLine =
   | {
       readonly kind: 'line';
       readonly bytes: Buffer;
-      /** Ended by a bare LF, or holding a bare CR. */ readonly irregular: boolean;
+      /** Ended by LF without CR. */
+      readonly bareLf: boolean;
     }
   | { readonly kind: 'too-long' }
   | { readonly kind: 'timeout' }
@@ -34,5 +35,8 @@ export interface SmtpWire {
   write(text: string): Promise<void>;
   /** The handshake behind STARTTLS; bytes that came in clear are forgotten. False when it failed. */
   startTls(): Promise<boolean>;
+  /** Says goodbye on the transport; what still comes is passed over. */
   close(): void;
+  /** Cuts the connection. */
+  destroy(): void;
 }

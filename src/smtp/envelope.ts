@@ -1,0 +1,130 @@
+// The envelope: what MAIL and RCPT say, and whether we take it (RFC 5321 sections 3.3, 3.6.2, 4.1.1.2, 4.1.1.3; RFC 6409 section 6.1).
+import type { Account } from '../auth/types.ts';
+import type { EnvelopeRecipient, Route } from '../delivery/types.ts';
+import { parsePath, type MailboxAddress } from '../message/address-spec.ts';
+import type { SmtpSessionOptions } from './options.ts';
+import { parseMailParameters, parseRcptParameters, type MailParameters } from './parameters.ts';
+import { reply, type Reply } from './reply.ts';
+
+export interface Transaction {
+  /** Empty for `<>`. */
+  readonly sender: string;
+  readonly params: MailParameters;
+  readonly recipients: EnvelopeRecipient[];
+}
+
+/** A command that is not taken, with the addresses for the log. `error` is answered by its kind. */
+export interface Refusal {
+  readonly refused: Reply | { readonly error: unknown; readonly subject: string };
+  readonly from?: string;
+  readonly to?: string;
+}
+
+/** Whom a session talks to. */
+export interface Client {
+  /** Logged in as. */
+  readonly account: Account | undefined;
+  /** Logged in, or in mynetworks: may relay. */
+  readonly trusted: boolean;
+}
+
+/** What stands behind MAIL. */
+export async function mailCommand(
+  argument: string,
+  { account }: Client,
+  options: SmtpSessionOptions,
+): Promise<Transaction | Refusal> {
+  if (!/^FROM:/i.test(argument)) return { refused: reply(501, '5.5.4', 'Syntax: MAIL FROM:<address>') };
+  const text = argument.slice('FROM:'.length);
+  const path = parsePath(text);
+  if (!path) return { refused: reply(501, '5.1.7', 'Bad sender address syntax') };
+  const params = parametersBehind(text, path.end, parseMailParameters);
+  if ('code' in params) return { refused: params };
+  const sender = path.mailbox?.address ?? '';
+  const problem = checkSender(path.mailbox, params, options.limits.messageSize);
+  if (problem) return { refused: problem, from: sender };
+  if (account && sender !== '') {
+    const theirs = await owns(account, sender, options);
+    if (theirs !== true) return { refused: theirs, from: sender };
+  }
+  const refused = await options.onStage?.('mail');
+  return refused ? { refused, from: sender } : { sender, params, recipients: [] };
+}
+
+/** RFC 5321 4.1.2: a space parts the path from what follows. */
+function parametersBehind<T>(text: string, end: number, parse: (text: string) => T | Reply): T | Reply {
+  const rest = text.slice(end);
+  return rest === '' || rest.startsWith(' ') ? parse(rest) : reply(501, '5.5.4', 'Syntax: a space must follow the address');
+}
+
+function checkSender(mailbox: MailboxAddress | null, params: MailParameters, limit: number): Reply | undefined {
+  if (mailbox?.domain === '') return reply(553, '5.1.7', 'Sender address has no domain');
+  if (mailbox?.utf8 && !params.smtpUtf8) return reply(553, '5.6.7', 'The address needs SMTPUTF8');
+  if ((params.size ?? 0) > limit) return reply(552, '5.3.4', 'Message size exceeds fixed limit');
+  return undefined;
+}
+
+async function owns(account: Account, sender: string, options: SmtpSessionOptions): Promise<true | Refusal['refused']> {
+  try {
+    if (await options.router.maySendAs(account.address, sender)) return true;
+  } catch (error) {
+    return { error, subject: '' };
+  }
+  return reply(553, '5.7.1', `<${sender}>: Sender address rejected: not owned by user ${account.address}`);
+}
+
+/** What stands behind RCPT. */
+export async function rcptCommand(
+  argument: string,
+  transaction: Transaction,
+  client: Client,
+  options: SmtpSessionOptions,
+): Promise<EnvelopeRecipient | Refusal> {
+  const from = transaction.sender;
+  if (!/^TO:/i.test(argument)) return { refused: reply(501, '5.5.4', 'Syntax: RCPT TO:<address>'), from };
+  const text = argument.slice('TO:'.length);
+  const path = parsePath(text);
+  if (!path?.mailbox) return { refused: reply(501, '5.1.3', 'Bad recipient address syntax'), from };
+  const { address } = path.mailbox;
+  const fields = { from, to: address };
+  const params = parametersBehind(text, path.end, parseRcptParameters);
+  if ('code' in params) return { refused: params, ...fields };
+  const problem = checkRecipient(path.mailbox, transaction, options.limits.recipients) ?? (await options.onStage?.('rcpt'));
+  if (problem) return { refused: problem, ...fields };
+  try {
+    const route = await options.router.route(address);
+    const refused = checkRoute(address, route, client.trusted, options.queue.available);
+    if (refused) return { refused, ...fields };
+    if (route.kind === 'deliver')
+      for (const target of route.targets) if (target.kind === 'mailbox') await options.checkMailbox?.(target.address);
+    return { address, route, ...params };
+  } catch (error) {
+    return { refused: { error, subject: `<${address}>` }, ...fields };
+  }
+}
+
+function checkRecipient(mailbox: MailboxAddress, { params, recipients }: Transaction, limit: number): Reply | undefined {
+  // RFC 5321 4.5.1: postmaster needs no domain.
+  if (mailbox.domain === '' && mailbox.local.toLowerCase() !== 'postmaster')
+    return reply(550, '5.1.3', `<${mailbox.address}>: Recipient address has no domain`);
+  if (mailbox.utf8 && !params.smtpUtf8) return reply(553, '5.6.7', 'The address needs SMTPUTF8');
+  return recipients.length >= limit ? TOO_MANY_RECIPIENTS : undefined;
+}
+
+/** RFC 5321 4.5.3.1.10. */
+export const TOO_MANY_RECIPIENTS = reply(452, '4.5.3', 'Error: too many recipients');
+const NO_QUEUE = reply(451, '4.3.0', 'Mail to other hosts cannot be taken now');
+
+function checkRoute(address: string, route: Route, trusted: boolean, queueAvailable: boolean): Reply | undefined {
+  switch (route.kind) {
+    case 'unknown-user':
+      return reply(550, '5.1.1', `<${address}>: Recipient address rejected: User unknown`);
+    case 'refused':
+      return reply(554, '5.3.5', `<${address}>: Recipient address rejected: ${route.reason}`);
+    case 'relay':
+      if (!trusted) return reply(554, '5.7.1', `<${address}>: Relay access denied`);
+      return queueAvailable ? undefined : NO_QUEUE;
+    case 'deliver':
+      return route.targets.some((target) => target.kind === 'remote') && !queueAvailable ? NO_QUEUE : undefined;
+  }
+}

@@ -1,0 +1,79 @@
+// From a message that has come in to the house that takes responsibility for it: header edited, Received added.
+import { randomBytes } from 'node:crypto';
+import type { Logger } from '../lib/logger.ts';
+import { editHeader } from '../message/headers.ts';
+import { prefixedSource, replaceHead } from '../message/source.ts';
+import type { Client, Transaction } from './envelope.ts';
+import type { IncomingMessage } from './incoming-message.ts';
+import type { SmtpSessionOptions } from './options.ts';
+import { prepareSubmission } from './submission.ts';
+import { receivedField, type Hop } from './trace.ts';
+
+/** Postfix's message_drop_headers: the envelope's business, or what another delivery wrote (RFC 5321 4.4: Return-Path is the last host's). */
+const DROPPED = ['bcc', 'content-length', 'resent-bcc', 'return-path'];
+
+/** As Postfix's: hexadecimal, upper case. */
+export const queueId = (): string => randomBytes(6).toString('hex').toUpperCase();
+
+export interface Handover {
+  readonly id: string;
+  readonly transaction: Transaction;
+  readonly incoming: IncomingMessage;
+  readonly client: Client & { readonly mechanism: string | undefined };
+  /** What the Received field says of the way here. */
+  readonly hop: Omit<Hop, 'id' | 'hostname' | 'recipient' | 'at' | 'utf8'>;
+}
+
+/** Resolves when every recipient's copy is safe. @throws MailError when it is not; the message is forgotten then, as it is in the end */
+export async function handOver(message: Handover, options: SmtpSessionOptions, log: Logger): Promise<void> {
+  const { id, transaction, client } = message;
+  const { source, headLength, header, deliveredTo } = await message.incoming.finish();
+  try {
+    const { account } = client;
+    const checked = account ? await prepareSubmission(header, account.address, options, id) : header;
+    const edited = editHeader(checked, DROPPED, [], options.limits);
+    const { sender, recipients, params } = transaction;
+    log.info('smtp.received', {
+      id,
+      from: sender,
+      size: source.size,
+      recipients: recipients.length,
+      messageId: messageId(edited),
+      ...(account ? { user: account.address, mechanism: client.mechanism } : {}),
+    });
+    await options.accept({
+      id,
+      envelope: {
+        sender,
+        recipients,
+        smtpUtf8: params.smtpUtf8,
+        bodyType: params.bodyType,
+        ...(params.ret === undefined ? {} : { ret: params.ret }),
+        ...(params.envid === undefined ? {} : { envid: params.envid }),
+      },
+      source: prefixedSource(received(message, options), replaceHead(source, headLength, edited)),
+      original: source,
+      deliveredTo,
+      ...(account ? { account: account.address } : {}),
+    });
+  } finally {
+    await source.dispose();
+  }
+}
+
+function received({ id, transaction, hop }: Handover, options: SmtpSessionOptions): Buffer {
+  const [only, more] = transaction.recipients;
+  const field = receivedField({
+    ...hop,
+    hostname: options.hostname,
+    id,
+    utf8: transaction.params.smtpUtf8,
+    ...(only && !more ? { recipient: only.address } : {}),
+    at: options.clock.now(),
+  });
+  return Buffer.from(field, 'utf8');
+}
+
+/** For the log. */
+const messageId = (header: Buffer): string =>
+  /^message-id:[ \t]*([^\r\n]{1,300})/im.exec(header.toString('latin1', 0, 65_536))?.[1]?.trim() ?? '';
