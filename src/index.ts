@@ -119,7 +119,7 @@ export class BuzonServer {
     return this.#server.settings;
   }
 
-  /** What is listened on, with the ports that were taken where the settings say 0. Empty before `start`. */
+  /** What is listened on, with the ports that were taken where the settings say 0. Empty before `start` and after `stop`. */
   get addresses(): readonly BoundAddress[] {
     return this.#server.addresses;
   }

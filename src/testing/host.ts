@@ -1,8 +1,8 @@
 // What a test server serves: a temporary folder with mailboxes, passwords, tables and a certificate, and the settings that name them.
-import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createSelfSigned } from '../config/self-signed.ts';
+import { createSelfSigned, type PemPair } from '../config/self-signed.ts';
 import { settingsFromObject, type SettingsInput } from '../config/settings-object.ts';
 import type { Settings } from '../config/settings.ts';
 import { parseMailbox } from '../message/address-spec.ts';
@@ -51,8 +51,15 @@ interface User {
   readonly password: string;
 }
 
+interface HostParts {
+  readonly users: readonly User[];
+  readonly domains: readonly string[];
+  /** A virtual(5) table. */
+  readonly aliases: string;
+}
+
 /** Checks the options before anything is made. @throws TypeError for addresses and passwords that cannot be, and for reserved settings */
-function readOptions(options: TestServerOptions): { users: User[]; domains: string[]; aliases: string } {
+function readOptions(options: TestServerOptions): HostParts {
   const taken = RESERVED.filter((name) => Object.hasOwn(options.settings ?? {}, name));
   if (taken.length > 0) throw new TypeError(`startTestServer: the test server sets ${taken.join(', ')} itself`);
   const users = Object.entries(options.users ?? {}).map(([address, password]) => userOf(address, password));
@@ -86,44 +93,59 @@ const isKey = (text: string): boolean => /^[^\s#",][^\s",]*$/.test(text);
 
 /** Makes it all; leaves nothing behind when it cannot. @throws TypeError; MailError config for settings that cannot be */
 export async function makeHost(options: TestServerOptions): Promise<TestHost> {
-  const { users, domains, aliases } = readOptions(options);
+  const parts = readOptions(options);
   const folder = await mkdtemp(join(tmpdir(), 'buzon-test-server-'));
+  try {
+    const settings = settingsFromObject(settingsOf(folder, parts, options), folder);
+    const { cert, key } = await createSelfSigned({ names: [settings.hostname, 'localhost', '127.0.0.1', '::1'] });
+    await writeAll(folder, parts, { cert, key });
+    return { folder, settings, ca: cert, caFile: join(folder, 'cert.pem') };
+  } catch (error) {
+    await removeHost(folder);
+    throw error;
+  }
+}
+
+/** A session that has just been cut off may still be writing its last file. */
+export const removeHost = (folder: string): Promise<void> =>
+  rm(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
+
+function settingsOf(folder: string, { users, domains }: HostParts, options: TestServerOptions): SettingsInput {
   const path = (name: string): string => join(folder, name);
-  const settings = settingsFromObject(
-    {
-      hostname: `mail.${domains[0] ?? 'example.test'}`,
-      // Whatever is not the users' is outside, and caught.
-      mydestination: [],
-      ...(users[0] ? { postmaster: users[0].address } : {}),
-      ...NO_LIMITS,
-      ...options.settings,
-      listeners: PROTOCOLS.map((protocol) => ({ protocol, address: '127.0.0.1', port: 0 })),
-      virtual_mailbox_domains: domains,
-      virtual_mailbox_base: path('vhosts'),
-      virtual_mailbox_maps: `texthash:${path('vmailbox')}`,
-      virtual_alias_maps: `texthash:${path('virtual')}`,
-      mynetworks: options.mynetworks ?? LOOPBACK,
-      data_directory: path('data'),
-      queue_directory: path('queue'),
-      smtpd_tls_cert_file: path('cert.pem'),
-      smtpd_tls_key_file: path('key.pem'),
-    },
-    folder,
-  );
-  const { cert, key } = await createSelfSigned({ names: [settings.hostname, 'localhost', '127.0.0.1', '::1'] });
+  return {
+    hostname: `mail.${domains[0] ?? 'example.test'}`,
+    // Whatever is not the users' is outside, and caught.
+    mydestination: [],
+    ...(users[0] ? { postmaster: users[0].address } : {}),
+    ...NO_LIMITS,
+    ...options.settings,
+    listeners: PROTOCOLS.map((protocol) => ({ protocol, address: '127.0.0.1', port: 0 })),
+    virtual_mailbox_domains: domains,
+    virtual_mailbox_base: path('vhosts'),
+    virtual_mailbox_maps: `texthash:${path('vmailbox')}`,
+    virtual_alias_maps: `texthash:${path('virtual')}`,
+    mynetworks: options.mynetworks ?? LOOPBACK,
+    data_directory: path('data'),
+    queue_directory: path('queue'),
+    smtpd_tls_cert_file: path('cert.pem'),
+    smtpd_tls_key_file: path('key.pem'),
+  };
+}
+
+async function writeAll(folder: string, { users, domains, aliases }: HostParts, pair: PemPair): Promise<void> {
+  const mailboxes = users.map(({ address, domain, home }) => `${address}  ${domain}/${home}/\n`);
   await Promise.all([
-    writeFile(path('cert.pem'), cert),
-    writeFile(path('key.pem'), key, { mode: 0o600 }),
-    writeFile(path('vmailbox'), users.map(({ address, domain, home }) => `${address}  ${domain}/${home}/\n`).join('')),
-    writeFile(path('virtual'), aliases),
+    writeFile(join(folder, 'cert.pem'), pair.cert),
+    writeFile(join(folder, 'key.pem'), pair.key, { mode: 0o600 }),
+    writeFile(join(folder, 'vmailbox'), mailboxes.join('')),
+    writeFile(join(folder, 'virtual'), aliases),
     ...domains.map((domain) =>
       writePasswords(
-        path(`vhosts/${domain}`),
+        join(folder, 'vhosts', domain),
         users.filter((user) => user.domain === domain),
       ),
     ),
   ]);
-  return { folder, settings, ca: cert, caFile: path('cert.pem') };
 }
 
 /** One file for a whole domain; homes are made with their first mail. */

@@ -1,6 +1,6 @@
 // A mail server for the tests of other programs: the real one, in the test's own process, on loopback ports, with a folder of its own. What it
 // accepts is kept in memory for the test to look at, beside being delivered to the users' mailboxes; mail to outside goes nowhere else.
-import { rm, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import type { OutboundQueue } from '../delivery/types.ts';
 import { staticResolver, type Resolver } from '../dns/resolver.ts';
 import { systemClock, type Clock } from '../lib/clock.ts';
@@ -8,7 +8,7 @@ import { createLogger, type LogSink } from '../lib/logger.ts';
 import type { AccountStore } from '../storage/types.ts';
 import { MailServer } from '../worker/mail-server.ts';
 import { Failures } from './failures.ts';
-import { makeHost, type TestHost } from './host.ts';
+import { makeHost, removeHost, type TestHost } from './host.ts';
 import { capture, Inbox } from './inbox.ts';
 import { plainHashing } from './plain-hashing.ts';
 import type { Failure, MessageFilter, TestEndpoint, TestMessage, TestServerOptions } from './types.ts';
@@ -39,7 +39,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
     await server.start();
     return new TestServer({ host, server, inbox, failures, users: { ...options.users } });
   } catch (error) {
-    await remove(host.folder);
+    await removeHost(host.folder);
     throw error;
   }
 }
@@ -159,16 +159,13 @@ export class TestServer {
     try {
       await server.stop();
     } finally {
-      await remove(host.folder);
+      await removeHost(host.folder);
     }
   }
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
   }
 }
-
-/** A session that has just been cut off may still be writing its last file. */
-const remove = (folder: string): Promise<void> => rm(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
 
 /** Through the store, so that sessions which have a mailbox open see what happens to it. */
 async function emptyAccount(account: AccountStore): Promise<void> {

@@ -32,7 +32,10 @@ export interface TestServerOptions {
   readonly mynetworks?: readonly string[];
   /** Anything else of buzon.yaml, under its name there (docs/settings.md): `{ smtpd_tls_security_level: 'none' }`. */
   readonly settings?: Omit<SettingsInput, ReservedSetting>;
-  /** What time it is for the server (Received, Date, names of files), in milliseconds since the epoch. Time-outs run on real time. */
+  /**
+   * What time it is for the server (Received, Date, names of files), in milliseconds since the epoch. Timers run on real time; a clock
+   * that is set forward ends SMTP sessions which are older than they may get.
+   */
   readonly clock?: { now(): number };
   /** What DNS answers, by name (for reverse look-ups by address); everything else does not exist. The real DNS is never asked. */
   readonly dns?: Resolver | Readonly<Record<string, StaticRecords>>;

@@ -9,7 +9,6 @@ import { ImapFlow } from 'imapflow';
 import { createTransport, type SendMailOptions } from 'nodemailer';
 import { startTestServer, type TestEndpoint, type TestServer } from '../../src/testing.ts';
 import { captureLog } from '../support/log-capture.ts';
-import { eventually } from '../support/mail-host.ts';
 import { deliverBySmtp, SmtpSender } from '../support/smtp-send.ts';
 
 const ANA = 'ana@example.test';
@@ -99,7 +98,7 @@ test('what a program sends is waited for, and seen with envelope, bytes, text, H
   assert.deepEqual(parsed.headers.get('x-campaign'), ['spring']);
   assert.match(mail.raw.toString('latin1'), new RegExp(`^Received: from [^]*\\(Buzon\\) with ESMTPS id ${mail.id}`));
   assert.ok(mail.raw.toString('latin1').endsWith(mail.original.toString('latin1')));
-  assert.match(mail.original.toString('latin1'), /^From: /);
+  assert.match(mail.original.toString('latin1'), /^X-Campaign: spring\r\n/);
   assert.deepEqual(server.messages(), [mail]);
   assert.deepEqual(await subjects(server, LEO), ['Bienvenida, ñandú']);
 });
@@ -122,13 +121,13 @@ test('users log in with STARTTLS and TLS, whatever stands in their passwords; ot
   });
   for (const user of Object.keys(server.users))
     for (const endpoint of [server.submission, server.submissions]) {
-      await send(server, { from: user, subject: `from ${user}`, bcc: 'secret@remote.test' }, endpoint, user);
+      await send(server, { from: user, to: 'open@remote.test', bcc: 'secret@remote.test' }, endpoint, user);
       const mail = await server.waitForMessage({ user, to: 'secret@remote.test' });
       assert.equal(mail.envelope.from, user);
+      assert.deepEqual(mail.parsed.to, [{ name: '', address: 'open@remote.test' }]);
       assert.deepEqual(await subjects(server, user), []);
       assert.match(mail.raw.toString('latin1'), /with ESMTPSA id/);
-      server.reset().catch(assert.fail);
-      await eventually(async () => server.messages().length === 0, 'the reset');
+      await server.reset();
     }
   const wrong = createTransport({ ...server.submission, auth: { user: ANA, pass: 'wrong' }, tls: { ca: server.ca } });
   await assert.rejects(wrong.verify(), /535 5\.7\.8/);
@@ -300,14 +299,14 @@ test('the injected clock is the one of Received, of an added Date and of receive
   const sender = await SmtpSender.connect(server.submission.port);
   await sender.command(`AUTH PLAIN ${Buffer.from(`\0${ANA}\0secret`).toString('base64')}`, '235');
   await sender.send({ from: ANA, to: [LEO], data: `From: ${ANA}\r\nSubject: undated\r\n\r\n` });
-  now += 3_600_000;
+  now += 60_000;
   await sender.send({ from: ANA, to: [LEO], data: `From: ${ANA}\r\nSubject: later\r\n\r\n` });
   await sender.quit();
   const [first, second] = server.messages();
   assert.equal(first?.receivedAt.toISOString(), '2031-05-06T07:08:09.000Z');
   assert.equal(first.parsed.date?.toISOString(), '2031-05-06T07:08:09.000Z');
   assert.match(first.parsed.headers.get('received')?.[0] ?? '', /; Tue, 0?6 May 2031 \d\d:08:09 /);
-  assert.equal(second?.parsed.date?.toISOString(), '2031-05-06T08:08:09.000Z');
+  assert.equal(second?.parsed.date?.toISOString(), '2031-05-06T07:09:09.000Z');
   assert.deepEqual(await subjects(server, LEO), ['undated', 'later']);
 });
 
