@@ -5,6 +5,7 @@
 //   …
 //   await server.stop();
 import { resolve } from 'node:path';
+import { requireNode } from './launcher.ts';
 import type { SettingsInput } from './config/settings-object.ts';
 import type { SettingName, Settings } from './config/settings.ts';
 import type { Resolver } from './dns/resolver.ts';
@@ -47,9 +48,11 @@ export interface MailServerOptions {
 
 /**
  * Reads the settings and makes a server of them; nothing listens before `start`. Everything heavy is loaded by the first call. Several can run in
- * one process with folders of their own. @throws MailError config that lists what is wrong; TypeError without exactly one of settings and file
+ * one process with folders of their own. @throws MailError config that lists what is wrong; TypeError without exactly one of settings and file;
+ * Error on a Node.js older than 22.19
  */
 export async function createMailServer(options: MailServerOptions): Promise<BuzonServer> {
+  requireNode();
   const settings = await readSettings(options);
   const log = await openLog(options.log, settings);
   try {

@@ -4,6 +4,7 @@ import { stat } from 'node:fs/promises';
 import type { OutboundQueue } from '../delivery/types.ts';
 import { staticResolver, type Resolver } from '../dns/resolver.ts';
 import { systemClock, type Clock } from '../lib/clock.ts';
+import { requireNode } from '../launcher.ts';
 import { createLogger, type LogSink } from '../lib/logger.ts';
 import type { AccountStore } from '../storage/types.ts';
 import { MailServer } from '../worker/mail-server.ts';
@@ -20,8 +21,12 @@ const DEFAULT_TIMEOUT = 5_000;
 /** Takes all; `messages()` shows it. */
 const caughtHere: OutboundQueue = { available: true, enqueue: async () => undefined };
 
-/** Starts a test server; it listens when this resolves. Any number of them can run in one process. @throws TypeError, MailError config */
+/**
+ * Starts a test server; it listens when this resolves. Any number of them can run in one process.
+ * @throws TypeError for options that cannot be; MailError config for settings that are wrong; Error on a Node.js older than 22.19
+ */
 export async function startTestServer(options: TestServerOptions = {}): Promise<TestServer> {
+  requireNode();
   const host = await makeHost(options);
   try {
     const inbox = new Inbox();

@@ -62,7 +62,7 @@ export class MailServer {
   #mx: SmtpService | undefined;
   #submission: SmtpService | undefined;
   #imap: ImapServer | undefined;
-  readonly #sockets = new Set<Socket>();
+  #connections = 0;
   #maxConnections = 0;
   #started = false;
 
@@ -205,16 +205,16 @@ export class MailServer {
   #connected(socket: Socket, { protocol }: Listener): void {
     const isImap = protocol === 'imap' || protocol === 'imaps';
     const implicitTls = protocol === 'imaps' || protocol === 'submissions';
-    if (this.#sockets.size >= this.#maxConnections) return this.#full(socket, isImap, implicitTls);
-    this.#sockets.add(socket);
-    socket.once('close', () => this.#sockets.delete(socket));
+    if (this.#connections >= this.#maxConnections) return this.#full(socket, isImap, implicitTls);
+    this.#connections++;
+    socket.once('close', () => this.#connections--);
     if (isImap) void this.#imap?.serve(socket, implicitTls);
     else (protocol === 'smtp' ? this.#mx : this.#submission)?.serve(socket, implicitTls);
   }
 
   /** Our own limit answers before the limit of open files cuts connections without a word. */
   #full(socket: Socket, isImap: boolean, implicitTls: boolean): void {
-    this.#logger.warn('server.full', { connections: this.#sockets.size });
+    this.#logger.warn('server.full', { connections: this.#connections });
     if (!implicitTls)
       socket.write(
         isImap
@@ -252,8 +252,6 @@ export class MailServer {
     await this.#listeners.close();
     const grace = this.settings.shutdown_timeout;
     await Promise.all([this.#mx?.close(grace), this.#submission?.close(grace), this.#imap?.close(Math.min(grace, 5_000))]);
-    // Whoever did not go in time: in a process that lives on, nobody else would end them.
-    for (const socket of this.#sockets) socket.destroy();
     this.#certificates?.close();
     for (const parts of this.#oldParts) this.#closeOld(parts);
     this.#parts.close();

@@ -1,11 +1,13 @@
 // The real server as a part of another program, and what both kinds of server leave behind in the process that they ran in.
 import assert from 'node:assert/strict';
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, readlink, rename, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { createMailServer, MailError, type BuzonServer, type SettingsInput } from '../../src/index.ts';
+import { runCommand } from '../../src/cli/main.ts';
+import { captureIo } from '../support/command-io.ts';
 import { captureLog } from '../support/log-capture.ts';
 import { eventually } from '../support/mail-host.ts';
 import { run } from '../support/programs.ts';
@@ -143,6 +145,29 @@ test('a start that fails says why, and leaves no port taken', async (t) => {
 });
 
 // ---- what is left in the process
+
+test('after stop no file is open, also none of the tables of before a reload', async (t) => {
+  const directory = await tempFolder(t);
+  const map = join(directory, 'vmailbox');
+  await writeFile(map, `${ANA}  example.test/ana/\n`);
+  assert.equal(await runCommand(['postmap', map], captureIo()), 0);
+  const settings = settingsOf({ virtual_mailbox_maps: `hash:${map}` });
+  await using server = await createMailServer({ settings, directory, log: false });
+  await server.start();
+  await deliverBySmtp(portOf(server), MAIL);
+  await server.reload();
+  await deliverBySmtp(portOf(server), MAIL);
+  const openFiles = async (): Promise<string[]> => {
+    const links = await Promise.all(
+      (await readdir('/proc/self/fd')).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => '')),
+    );
+    return links.filter((path) => path.startsWith(directory));
+  };
+  // Of before and after the reload: a session that asked the old ones may still be about.
+  assert.deepEqual(await openFiles(), [`${map}.sqlite`, `${map}.sqlite`]);
+  await server.stop();
+  await eventually(async () => (await openFiles()).length === 0, 'all files closed', 2_000);
+});
 
 const source = (path: string): string => JSON.stringify(fileURLToPath(new URL(`../../src/${path}`, import.meta.url)));
 
