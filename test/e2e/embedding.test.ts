@@ -9,6 +9,7 @@ import { ImapFlow } from 'imapflow';
 import { createTransport, type SendMailOptions } from 'nodemailer';
 import { startTestServer, type TestEndpoint, type TestServer } from '../../src/testing.ts';
 import { captureLog } from '../support/log-capture.ts';
+import { eventually } from '../support/mail-host.ts';
 import { deliverBySmtp, SmtpSender } from '../support/smtp-send.ts';
 
 const ANA = 'ana@example.test';
@@ -215,11 +216,12 @@ test('reset: messages, failures, mailboxes and subscriptions are gone, and an op
     await client.mailboxSubscribe('Archive.2030');
     const opened = await client.mailboxOpen('INBOX');
     assert.equal(opened.exists, 1);
-    const expunged = new Promise((resolve) => client.once('expunge', resolve));
+    let expunged = false;
+    client.once('expunge', () => (expunged = true));
     server.failNext({ stage: 'rcpt', code: 550 });
     await server.reset();
     await client.noop();
-    await expunged;
+    await eventually(async () => expunged, 'the client hears of the expunge');
     assert.deepEqual(
       (await client.list()).map(({ path }) => path),
       ['INBOX'],
