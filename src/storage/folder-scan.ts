@@ -45,14 +45,14 @@ export const sameStamp = (a: FolderStamp, b: FolderStamp): boolean => a.fresh ==
 export async function scanFolder(
   folder: string,
   known: Iterable<string>,
-  now: () => number,
 ): Promise<Scan & { readonly unsure: ReadonlySet<string> }> {
   const files = new Map<string, FoundFile>();
   let missing = [...known];
   let stableMisses = 0;
   for (let listing = 1; ; listing++) {
     const before = await folderStamp(folder);
-    const startedAt = now();
+    // The system's clock, not an injected one: it is held against what the file system writes.
+    const startedAt = Date.now();
     const found = await list(folder);
     const stamp = await folderStamp(folder);
     const stable = sameStamp(before, stamp);

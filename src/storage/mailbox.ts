@@ -138,7 +138,7 @@ export class FolderMailbox implements Mailbox {
   async #scan(keywordsChanged: boolean, arrived: readonly string[] = []): Promise<void> {
     // Seen for the first time, what the list knows may be there.
     const known = this.#list ? this.#entries : (await this.#uidlist.read())?.entries;
-    const { files, stamp, settled, unsure } = await scanFolder(this.folder, known?.keys() ?? [], this.#context.now);
+    const { files, stamp, settled, unsure } = await scanFolder(this.folder, known?.keys() ?? []);
     const present = new Map(files);
     for (const base of unsure) {
       const kept = this.#entries.get(base);
@@ -173,7 +173,7 @@ export class FolderMailbox implements Mailbox {
   /** Before entries go for good: none of them is one that a single listing overlooked. */
   async #keepOverlooked(list: ParsedUidlist, live: Set<string>): Promise<void> {
     const doubtful = [...list.entries.keys()].filter((base) => !live.has(base));
-    const { files, unsure } = await scanFolder(this.folder, doubtful, this.#context.now);
+    const { files, unsure } = await scanFolder(this.folder, doubtful);
     for (const base of [...files.keys(), ...unsure]) live.add(base);
   }
 
@@ -321,7 +321,7 @@ export class FolderMailbox implements Mailbox {
 
   /** Another program renamed the file: where is it now? */
   async #findAgain(base: string): Promise<FoundFile | undefined> {
-    const { files } = await scanFolder(this.folder, [base], this.#context.now);
+    const { files } = await scanFolder(this.folder, [base]);
     return files.get(base);
   }
 

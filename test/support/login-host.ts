@@ -11,6 +11,7 @@ import { parseSettings, type Settings } from '../../src/config/settings.ts';
 import { ImapServer } from '../../src/imap/server.ts';
 import { systemClock, type Clock } from '../../src/lib/clock.ts';
 import { createLogger } from '../../src/lib/logger.ts';
+import { Intents } from '../../src/delivery/intents.ts';
 import { noQueue } from '../../src/queue/no-queue.ts';
 import { SmtpService } from '../../src/smtp/server.ts';
 import { MailStore } from '../../src/storage/mail-store.ts';
@@ -105,6 +106,7 @@ export class LoginHost {
       clock: this.clock,
       hashing: this.#hashing,
       queue: noQueue,
+      intents: new Intents(this.settings.data_directory, () => this.clock.now(), logger),
       storeOf: (location) => this.#mail.account(location),
     });
   }
