@@ -165,7 +165,7 @@ test('no password, right or wrong, is in the log, whatever a client does with it
       assert.ok(!host.output.includes(form), `${form} is not in the log`);
 });
 
-test('a settings file that others made is not overwritten through a link (as root)', async (t) => {
+test('as root, nothing is written in a folder that everybody may write in', async (t) => {
   if (!requireRoot(t)) return;
   await using host = await startMailHost();
   await chmod(host.directory, 0o777);

@@ -18,7 +18,7 @@ interface Tree {
   readonly accounts: Accounts;
   readonly events: LogEvent[];
   /** Writes a file below the base; folders are made. */
-  put(path: string, text: string): Promise<void>;
+  readonly put: (path: string, text: string) => Promise<void>;
 }
 
 async function tree(
@@ -32,7 +32,7 @@ async function tree(
     base,
     accounts: new Accounts({ maps: [table], base, quota: { bytes: 7 }, logger }),
     events,
-    async put(path, text) {
+    put: async (path, text) => {
       await mkdir(join(base, path, '..'), { recursive: true });
       await writeFile(join(base, path), text);
     },
