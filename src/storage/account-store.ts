@@ -84,7 +84,7 @@ export class MaildirAccount implements AccountStore {
       get index() {
         return parts.index();
       },
-      mailbox: (path) => this.#mailbox(path),
+      open: (path) => this.#open(path),
       nextUidValidity: (above) => validity.run(() => nextUidValidity(location.maildir, now, above)),
       release: (mailbox) => {
         if (mailbox.opened <= 0 && this.#mailboxes.get(mailbox.folder) === mailbox) this.#mailboxes.delete(mailbox.folder);
@@ -322,30 +322,31 @@ export class MaildirAccount implements AccountStore {
   }
 
   async #open(path: MailboxPath): Promise<FolderMailbox> {
-    // One that is there may have a name that could not be made here.
-    const known = isInbox(path) ? undefined : (await this.#existing()).get(pathKey(path));
-    const real = known?.path ?? (isInbox(path) ? INBOX : path);
-    const mailbox = known ? this.#mailboxIn(real, known.folder) : this.#mailbox(real);
-    mailbox.opened++;
     try {
-      await mailbox.refresh();
-      if (mailbox.gone && isInbox(path)) {
-        await mailbox.close();
-        await this.#makeMaildir();
-        return await this.#openFresh(real);
+      // One that is there may have a name that could not be made here.
+      const known = isInbox(path) ? undefined : (await this.#existing()).get(pathKey(path));
+      for (let attempt = 1; ; attempt++) {
+        const mailbox = known ? this.#mailboxIn(known.path, known.folder) : this.#mailbox(isInbox(path) ? INBOX : path);
+        if (await this.#enter(mailbox)) return mailbox;
+        // What its sessions knew is gone; another may stand in its place.
+        if (attempt > 1) throw new MailError('no-such-mailbox', 'NO_MAILBOX', 'The mailbox does not exist');
+        if (isInbox(path)) await this.#makeMaildir();
       }
-      if (mailbox.gone) throw new MailError('no-such-mailbox', 'NO_MAILBOX', 'The mailbox does not exist');
-      return mailbox;
     } catch (error) {
-      if (mailbox.opened > 0) await mailbox.close();
       throw toMailError(error, 'opening a mailbox');
     }
   }
-  async #openFresh(path: MailboxPath): Promise<FolderMailbox> {
-    const mailbox = this.#mailbox(path);
+  /** Counts one more who has it open; says false when it is gone. */
+  async #enter(mailbox: FolderMailbox): Promise<boolean> {
     mailbox.opened++;
-    await mailbox.refresh();
-    return mailbox;
+    try {
+      await mailbox.refresh();
+    } catch (error) {
+      await mailbox.close();
+      throw error;
+    }
+    if (mailbox.gone) await mailbox.close();
+    return !mailbox.gone;
   }
 
   async status(path: MailboxPath): Promise<MailboxStatus> {

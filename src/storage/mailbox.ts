@@ -37,7 +37,8 @@ export interface AccountContext {
   readonly feed: ChangeFeed;
   readonly quota: Quota;
   readonly index: AccountIndex;
-  mailbox(path: MailboxPath): FolderMailbox;
+  /** Up to date; whoever got it closes it. @throws MailError no-such-mailbox */
+  open(path: MailboxPath): Promise<FolderMailbox>;
   /** Higher than `above` and than any the account has used. */
   nextUidValidity(above: number): Promise<number>;
   release(mailbox: FolderMailbox): void;
@@ -380,26 +381,28 @@ export class FolderMailbox implements Mailbox {
     );
   }
 
-  copy(uids: readonly Uid[], to: MailboxPath): Promise<CopyResult> {
-    return this.#transfer(uids, to, 'copy');
+  async copy(uids: readonly Uid[], to: MailboxPath): Promise<CopyResult> {
+    const target = await this.#context.open(to);
+    return this.#transfer(uids, target, 'copy').finally(() => target.close());
   }
 
   async move(uids: readonly Uid[], to: MailboxPath): Promise<CopyResult> {
-    const target = this.#context.mailbox(to);
-    if (target.folder !== this.folder) return this.#transfer(uids, to, 'move');
-    const result = await this.#transfer(uids, to, 'copy');
-    await this.expunge(result.pairs.map(([from]) => from));
-    return result;
+    const target = await this.#context.open(to);
+    try {
+      if (target.folder !== this.folder) return await this.#transfer(uids, target, 'move');
+      const result = await this.#transfer(uids, target, 'copy');
+      await this.expunge(result.pairs.map(([from]) => from));
+      return result;
+    } finally {
+      await target.close();
+    }
   }
 
   /**
    * Copies by hard link (content never changes, so two names may share it), moves by rename. The names appear in the target's `cur/`, its folder is
    * synced, then they get UIDs. On a failure what was done is undone.
    */
-  async #transfer(uids: readonly Uid[], to: MailboxPath, how: 'copy' | 'move'): Promise<CopyResult> {
-    const target = this.#context.mailbox(to);
-    await target.refresh();
-    if (target.gone) throw new MailError('no-such-mailbox', 'NO_MAILBOX', 'The mailbox does not exist');
+  async #transfer(uids: readonly Uid[], target: FolderMailbox, how: 'copy' | 'move'): Promise<CopyResult> {
     const entries = uids.flatMap((uid) => this.#byUid.get(uid) ?? []);
     const sizes = await Promise.all(entries.map((entry) => this.#sizeOnDisk(entry)));
     if (how === 'copy') await this.#context.quota.check(sum(sizes), entries.length);
