@@ -48,12 +48,15 @@ export class SmtpSession {
   /** Why the session is to end after the command that runs. */
   #farewell: Reply | undefined;
   #startedAt: number;
+  /** Looked up while the client talks: nobody waits for it before a message is there. */
+  readonly #clientName: Promise<string | undefined> | undefined;
 
   constructor(wire: SmtpWire, options: SmtpSessionOptions, log: Logger) {
     this.wire = wire;
     this.options = options;
     this.log = log.child({ session: this.id, client: wire.remoteAddress });
     this.#startedAt = options.clock.now();
+    this.#clientName = options.clientName?.(wire.remoteAddress);
   }
 
   get #loopback(): boolean {
@@ -368,8 +371,10 @@ export class SmtpSession {
     const id = queueId();
     const { tls } = this.wire;
     const utf8 = transaction.params.smtpUtf8;
+    const clientName = await this.#clientName;
     const hop = {
       helo: this.#helo ?? '',
+      ...(clientName === undefined ? {} : { clientName }),
       clientAddress: this.wire.remoteAddress,
       protocol: protocolName({ esmtp: this.#esmtp, tls: tls !== undefined, auth: this.#account !== undefined, utf8 }),
       ...(tls ? { tls } : {}),
