@@ -35,7 +35,7 @@ export interface MailServerOptions {
    * `at` is in milliseconds since the epoch.
    */
   readonly log?: LogSink | false;
-  /** Default: the system's. Its `after` must call back in real time for the server to be stopped in time. */
+  /** Default: the system's. Files have the system's time in any case. Its `after` must call back in real time for the server to be stopped in time. */
   readonly clock?: Clock;
   /** Who is asked for the names of clients (Received); without one they are `unknown`. */
   readonly resolver?: Resolver;

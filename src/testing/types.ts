@@ -33,7 +33,7 @@ export interface TestServerOptions {
   /** Anything else of buzon.yaml, under its name there (docs/settings.md): `{ smtpd_tls_security_level: 'none' }`. */
   readonly settings?: Omit<SettingsInput, ReservedSetting>;
   /**
-   * What time it is for the server (Received, Date, names of files), in milliseconds since the epoch. Timers run on real time; a clock
+   * What time it is for the server (Received, Date, `receivedAt`), in milliseconds since the epoch. Timers run on real time; a clock
    * that is set forward ends SMTP sessions which are older than they may get.
    */
   readonly clock?: { now(): number };

@@ -31,6 +31,7 @@ import { serverHandshake } from './tls.ts';
 
 export interface MailServerDeps {
   readonly logger?: Logger;
+  /** For everything but the store, whose files have the system's time in any case. */
   readonly clock?: Clock;
   /** Asked for the names of clients; without one they are unknown. */
   readonly resolver?: Resolver;
@@ -76,7 +77,7 @@ export class MailServer {
     this.#hashing = deps.hashing ?? createHashing();
     this.#store = new MailStore({
       logger: this.#logger,
-      clock: this.#clock,
+      // The system's clock: the store holds the time against what the file system writes.
       saveCrlf: settings.mail_save_crlf,
       separator: settings.namespace.separator,
     });
