@@ -106,13 +106,22 @@ test('row 12: connections over the limit of an address or of all: 421 4.7.0; the
 });
 
 test('row 12: IPv6 addresses of one /64, and an IPv4 address in IPv6 clothes, are one address', async (t) => {
-  for (const remoteAddress of ['2001:db8::1', '::ffff:192.0.2.1']) {
+  for (const remoteAddress of [
+    ['2001:db8::1', '2001:db8::ffff:2'],
+    ['::ffff:192.0.2.1', '192.0.2.1'],
+  ]) {
     const server = await SmtpTestServer.start(t, { limits: { connectionsPerAddress: 1 }, remoteAddress });
     await using client = await SmtpClient.hello(server.port);
     await using more = await SmtpClient.connect(server.port);
     assert.match(await more.reply(), /^421 4\.7\.0 /);
     await client.commands(['NOOP', '250']);
   }
+  const apart = await SmtpTestServer.start(t, {
+    limits: { connectionsPerAddress: 1 },
+    remoteAddress: ['2001:db8::1', '2001:db8:0:1::1', '192.0.2.1', '192.0.2.2'],
+  });
+  const clients = await Promise.all([1, 2, 3, 4].map(() => SmtpClient.hello(apart.port)));
+  for (const client of clients) client.destroy();
 });
 
 test('a session ends when its client is cut off, whatever it waits for', async (t) => {
@@ -175,7 +184,8 @@ test('row 7: a stop lets a message in flight finish, tells the others 421 4.3.2,
   await stopped;
   assert.ok(Date.now() - began >= 1_400, 'the message that did not come was waited for');
   await stuck.closed();
-  await new Promise((resolve) => (shaking.closed ? resolve(undefined) : shaking.once('close', resolve).resume()));
+  shaking.resume();
+  await eventually(async () => shaking.closed, 'the handshake is cut');
   assert.deepEqual([server.smtp.sessions, server.messages.length], [0, 1]);
 });
 
