@@ -1,16 +1,17 @@
 // An account's mailboxes in its Maildir++ tree, and the ways in for messages: local delivery and APPEND.
-import { chmod, mkdir, readdir, rename, rm, stat, unlink, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { rename, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
 import { Mutex } from '../lib/async.ts';
 import type { Clock } from '../lib/clock.ts';
 import { errnoOf, MailError, toMailError } from '../lib/errors.ts';
 import type { MessageSource } from '../message/source.ts';
 import type { ChangeFeed } from './change-feed.ts';
-import { isMissing, syncFolder } from './files.ts';
+import { syncFolder } from './files.ts';
 import type { AccountIndex } from './index-cache.ts';
 import { joinName, type NameMaker } from './maildir-name.ts';
-import { checkPath, folderOf, INBOX, isInbox, pathKey, pathOf, specialUseOf } from './mailbox-names.ts';
+import { checkPath, INBOX, isInbox, pathKey, specialUseOf } from './mailbox-names.ts';
 import { FolderMailbox, type AccountContext } from './mailbox.ts';
+import { MaildirTree } from './maildir-tree.ts';
 import { publish, writeTemporary, type TemporaryFile } from './message-file.ts';
 import { Quota } from './quota.ts';
 import { SubscriptionFile } from './subscriptions.ts';
@@ -29,8 +30,6 @@ import type {
 } from './types.ts';
 import { nextUidValidity } from './uid-validity.ts';
 
-const FOLDER_MODE = 0o750;
-
 export interface StoreOptions {
   /** `mail_save_crlf`. */
   readonly saveCrlf: boolean;
@@ -46,12 +45,6 @@ export interface StoreParts {
   readonly index: () => AccountIndex;
 }
 
-/** A mailbox on disk: its name as decoded, and its folder as it is called. */
-interface Existing {
-  readonly path: MailboxPath;
-  readonly folder: string;
-}
-
 /** The two names a message gets: where it is published and under which base name. */
 interface Published {
   readonly path: string;
@@ -64,14 +57,14 @@ export class MaildirAccount implements AccountStore {
   readonly #context: AccountContext;
   readonly #subscriptions: SubscriptionFile;
   readonly #mailboxes = new Map<string, FolderMailbox>();
-  /** The folders that hold the Maildir are on the disk for certain. */
-  #synced = false;
+  readonly #tree: MaildirTree;
   /** One change of the tree at a time. */
-  readonly #tree = new Mutex();
+  readonly #changes = new Mutex();
 
   constructor(location: MailLocation, parts: StoreParts) {
     this.location = location;
     this.#parts = parts;
+    this.#tree = new MaildirTree(location.maildir, parts.names, parts.feed);
     this.#subscriptions = new SubscriptionFile(location.maildir, parts.options.separator);
     const validity = new Mutex();
     const now = (): number => parts.clock.now();
@@ -97,13 +90,9 @@ export class MaildirAccount implements AccountStore {
     return this.#mailboxes.size === 0;
   }
 
-  #folder(path: MailboxPath): string {
-    const name = folderOf(path);
-    return name === '' ? this.location.maildir : join(this.location.maildir, name);
-  }
   #mailbox(path: MailboxPath): FolderMailbox {
     checkPath(path);
-    return this.#mailboxIn(path, this.#folder(path));
+    return this.#mailboxIn(path, this.#tree.folder(path));
   }
   #mailboxIn(path: MailboxPath, folder: string): FolderMailbox {
     let mailbox = this.#mailboxes.get(folder);
@@ -114,22 +103,8 @@ export class MaildirAccount implements AccountStore {
 
   // ---- the tree
 
-  /** Mailboxes on disk by key. INBOX is always there. */
-  async #existing(): Promise<Map<string, Existing>> {
-    const found = new Map<string, Existing>([['INBOX', { path: INBOX, folder: this.location.maildir }]]);
-    const entries = await readdir(this.location.maildir, { withFileTypes: true }).catch((error: unknown) => {
-      if (isMissing(error)) return [];
-      throw toMailError(error, 'listing mailboxes');
-    });
-    for (const entry of entries) {
-      const path = entry.isDirectory() || entry.isSymbolicLink() ? pathOf(entry.name) : undefined;
-      if (path && !isInbox(path)) found.set(pathKey(path), { path, folder: join(this.location.maildir, entry.name) });
-    }
-    return found;
-  }
-
   async list(): Promise<MailboxListEntry[]> {
-    const existing = new Map([...(await this.#existing())].map(([key, { path }]) => [key, path]));
+    const existing = new Map([...(await this.#tree.existing())].map(([key, { path }]) => [key, path]));
     const subscribed = new Map((await this.#subscriptions.read()).map((path) => [pathKey(path), isInbox(path) ? INBOX : path]));
     const all = new Map<string, MailboxPath>([...subscribed, ...existing]);
     const parents = new Set<string>();
@@ -150,152 +125,26 @@ export class MaildirAccount implements AccountStore {
   }
 
   create(path: MailboxPath): Promise<void> {
-    return this.#tree.run(async () => {
-      checkPath(path);
-      const existing = await this.#existing();
-      if (existing.has(pathKey(path))) throw new MailError('already-exists', 'MAILBOX_EXISTS', 'The mailbox exists already');
-      try {
-        await this.#makeMaildir();
-        for (let depth = 1; depth <= path.length; depth++) {
-          const level = path.slice(0, depth);
-          if (!existing.has(pathKey(level))) await this.#makeFolder(this.#folder(level));
-        }
-        await syncFolder(this.location.maildir);
-      } catch (error) {
-        throw toMailError(error, 'creating a mailbox');
-      }
-    });
-  }
-
-  /** Made out of sight and renamed into place: a crash leaves no half mailbox. */
-  async #makeFolder(folder: string): Promise<void> {
-    const draft = join(this.location.maildir, 'tmp', `${this.#parts.names.unique()}.created`);
-    await mkdir(draft, { mode: FOLDER_MODE });
-    try {
-      for (const sub of ['cur', 'new', 'tmp']) await mkdir(join(draft, sub), { mode: FOLDER_MODE });
-      await writeFile(join(draft, 'maildirfolder'), '', { mode: 0o640 });
-      await syncFolder(draft);
-      await rename(draft, folder);
-    } catch (error) {
-      await rm(draft, { recursive: true, force: true }).catch(() => undefined);
-      throw error;
-    }
-  }
-
-  /**
-   * The account's Maildir and home on first use: mode 0750, every level synced into the one above, also what somebody else has just made and
-   * may not have synced yet.
-   */
-  async #makeMaildir(): Promise<void> {
-    const { maildir } = this.location;
-    const missing: string[] = [];
-    for (let at = maildir; at !== dirname(at) && !(await exists(at)); at = dirname(at)) missing.unshift(at);
-    for (const sub of ['cur', 'new', 'tmp']) missing.push(join(maildir, sub));
-    for (const folder of missing) {
-      try {
-        await mkdir(folder, { mode: FOLDER_MODE });
-        // The umask may have taken bits away.
-        await chmod(folder, FOLDER_MODE);
-      } catch (error) {
-        if (errnoOf(error) !== 'EEXIST') throw error;
-      }
-    }
-    await this.#syncUpwards(missing.length - 3);
-    this.#synced = true;
-  }
-
-  /** A process before this one may have died between making the folders and syncing them: once, before the first message is promised. */
-  async #ensureSynced(): Promise<void> {
-    if (this.#synced) return;
-    await this.#syncUpwards(2);
-    this.#synced = true;
-  }
-
-  /** Syncs the Maildir and so many folders above it. */
-  async #syncUpwards(levels: number): Promise<void> {
-    let folder = this.location.maildir;
-    await syncFolder(folder);
-    for (let i = 0; i < levels && folder !== dirname(folder); i++) {
-      folder = dirname(folder);
-      // Those above may belong to somebody else.
-      await syncFolder(folder).catch((error: unknown) => {
-        if (errnoOf(error) !== 'EACCES' && errnoOf(error) !== 'EPERM') throw error;
-      });
-    }
+    return this.#changes.run(() => this.#tree.create(path));
   }
 
   delete(path: MailboxPath): Promise<void> {
-    return this.#tree.run(async () => {
+    return this.#changes.run(() => {
       if (isInbox(path)) throw new MailError('cannot', 'INBOX_STAYS', 'INBOX cannot be deleted');
-      const real = (await this.#existing()).get(pathKey(path));
-      if (!real) throw await this.#missing(path);
-      try {
-        await this.#removeFolder(real.folder);
-      } catch (error) {
-        throw toMailError(error, 'deleting a mailbox');
-      }
+      return this.#tree.remove(path);
     });
   }
 
-  /** First out of sight in one step, then removed: a crash leaves no half mailbox. */
-  async #removeFolder(folder: string): Promise<void> {
-    const grave = join(this.location.maildir, 'tmp', `${this.#parts.names.unique()}.deleted`);
-    await rename(folder, grave);
-    await syncFolder(this.location.maildir);
-    this.#parts.feed.notify(folder);
-    await rm(grave, { recursive: true, force: true });
-    // What lay in it no longer counts.
-    await unlink(join(this.location.maildir, 'maildirsize')).catch(() => undefined);
-  }
-
-  async #missing(path: MailboxPath): Promise<MailError> {
-    const key = `${pathKey(path)}\0`;
-    const above = [...(await this.#existing()).keys()].some((known) => known.startsWith(key));
-    return above
-      ? new MailError('cannot', 'NO_MAIL_HERE', 'The name only has mailboxes below it')
-      : new MailError('no-such-mailbox', 'NO_MAILBOX', 'The mailbox does not exist');
-  }
-
   rename(from: MailboxPath, to: MailboxPath): Promise<void> {
-    return this.#tree.run(async () => {
+    return this.#changes.run(() => {
       checkPath(to);
-      const existing = await this.#existing();
-      if (existing.has(pathKey(to))) throw new MailError('already-exists', 'MAILBOX_EXISTS', 'The mailbox exists already');
-      if (isInbox(from)) return this.#emptyInboxInto(to);
-      const prefix = `${pathKey(from)}\0`;
-      if (pathKey(to).startsWith(prefix))
-        throw new MailError('cannot', 'RENAME_INTO_ITSELF', 'A mailbox cannot be moved below itself');
-      const moving = [...existing].filter(([key]) => key === pathKey(from) || key.startsWith(prefix));
-      if (moving.length === 0) throw await this.#missing(from);
-      const pairs = moving.map(([, { path, folder }]) => [folder, [...to, ...path.slice(from.length)]] as const);
-      for (const [, target] of pairs) {
-        checkPath(target);
-        if (existing.has(pathKey(target)))
-          throw new MailError('already-exists', 'MAILBOX_EXISTS', 'A mailbox below that name exists already');
-      }
-      try {
-        for (let depth = 1; depth < to.length; depth++) {
-          const level = to.slice(0, depth);
-          if (!existing.has(pathKey(level))) await this.#makeFolder(this.#folder(level));
-        }
-        for (const [source, target] of pairs) {
-          await rename(source, this.#folder(target));
-          this.#parts.feed.notify(source);
-        }
-        await syncFolder(this.location.maildir);
-      } catch (error) {
-        throw toMailError(error, 'renaming a mailbox');
-      }
+      return isInbox(from) ? this.#emptyInboxInto(to) : this.#tree.move(from, to);
     });
   }
 
   /** RFC 3501 6.3.5: INBOX stays, its messages go. */
   async #emptyInboxInto(to: MailboxPath): Promise<void> {
-    for (let depth = 1; depth <= to.length; depth++) {
-      const level = to.slice(0, depth);
-      if (!(await this.#existing()).has(pathKey(level))) await this.#makeFolder(this.#folder(level));
-    }
-    await syncFolder(this.location.maildir);
+    await this.#tree.create(to);
     const inbox = await this.open(INBOX);
     try {
       await inbox.move(
@@ -324,13 +173,13 @@ export class MaildirAccount implements AccountStore {
   async #open(path: MailboxPath): Promise<FolderMailbox> {
     try {
       // One that is there may have a name that could not be made here.
-      const known = isInbox(path) ? undefined : (await this.#existing()).get(pathKey(path));
+      const known = isInbox(path) ? undefined : (await this.#tree.existing()).get(pathKey(path));
       for (let attempt = 1; ; attempt++) {
         const mailbox = known ? this.#mailboxIn(known.path, known.folder) : this.#mailbox(isInbox(path) ? INBOX : path);
         if (await this.#enter(mailbox)) return mailbox;
         // What its sessions knew is gone; another may stand in its place.
         if (attempt > 1) throw new MailError('no-such-mailbox', 'NO_MAILBOX', 'The mailbox does not exist');
-        if (isInbox(path)) await this.#makeMaildir();
+        if (isInbox(path)) await this.#tree.makeMaildir();
       }
     } catch (error) {
       throw toMailError(error, 'opening a mailbox');
@@ -386,7 +235,7 @@ export class MaildirAccount implements AccountStore {
         published.push(await this.#publishAppended(mailbox.folder, file, letters[i] ?? ''));
       await syncFolder(join(mailbox.folder, 'cur'));
       await syncFolder(join(mailbox.folder, 'new'));
-      await this.#ensureSynced();
+      await this.#tree.ensureSynced();
       const uids = (await mailbox.adopt(published.map(({ base }) => base))).flatMap((uid) => uid ?? []);
       await this.#context.quota.add(bytes, temporary.length);
       return { uidValidity: mailbox.uidValidity, uids };
@@ -416,7 +265,7 @@ export class MaildirAccount implements AccountStore {
 
   async prepareDelivery(path: MailboxPath, source: MessageSource): Promise<PreparedDelivery> {
     checkPath(path);
-    const folder = this.#folder(path);
+    const folder = this.#tree.folder(path);
     const { quota } = this.#context;
     try {
       await quota.check(0, 1);
@@ -442,12 +291,16 @@ export class MaildirAccount implements AccountStore {
       writeTemporary(folder, this.#parts.names.unique(), source, { saveCrlf: this.#parts.options.saveCrlf });
     try {
       const file = await write();
-      await this.#ensureSynced();
+      await this.#tree.ensureSynced();
       return file;
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT') throw error;
-      await this.#makeMaildir();
-      if (!isInbox(path) && !(await exists(folder))) await this.create(path);
+      await this.#tree.makeMaildir();
+      // Another delivery may have been first.
+      if (!isInbox(path))
+        await this.create(path).catch((failure: unknown) => {
+          if (!(failure instanceof MailError) || failure.kind !== 'already-exists') throw failure;
+        });
       return write();
     }
   }
@@ -470,16 +323,6 @@ export class MaildirAccount implements AccountStore {
 
   quota(): Promise<QuotaUsage> {
     return this.#context.quota.usage();
-  }
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (error) {
-    if (isMissing(error)) return false;
-    throw error;
   }
 }
 

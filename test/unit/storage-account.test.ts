@@ -4,6 +4,7 @@ import { chmod, mkdir, readdir, rm, stat, unlink, utimes, writeFile } from 'node
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import type { AccountStore, Mailbox, MailboxPath } from '../../src/storage/types.ts';
+import { sweepTmp } from '../../src/storage/tmp-sweep.ts';
 import { makeStore, sourceOf, uid } from '../support/store.ts';
 
 const INBOX = ['INBOX'];
@@ -312,4 +313,21 @@ test('sub-mailboxes that another program made without maildirfolder, or with odd
     ['INBOX', 'Plain', 'With space', 'a*b', 'café'],
   );
   for (const path of paths) await used(store.account, path, async (box) => assert.equal(box.gone, false));
+});
+
+test('what a crash left under tmp/ goes after 36 hours, by when it came, not by its date; younger things stay', async (t) => {
+  const store = await makeStore(t);
+  await store.account.create(['Obra']);
+  const tmp = join(store.maildir, '.Obra', 'tmp');
+  await mkdir(join(tmp, '1.x.deleted', 'cur'), { recursive: true });
+  await writeFile(join(tmp, '1.x'), 'x');
+  const past = new Date(0);
+  await utimes(join(tmp, '1.x'), past, past);
+  await sweepTmp(join(store.maildir, '.Obra'), Date.now() + 35 * 3_600_000);
+  assert.equal((await readdir(tmp)).length, 2);
+  await used(store.account, ['Obra'], async () => undefined);
+  assert.equal((await readdir(tmp)).length, 2);
+  await sweepTmp(join(store.maildir, '.Obra'), Date.now() + 37 * 3_600_000);
+  assert.deepEqual(await readdir(tmp), []);
+  await sweepTmp(join(store.maildir, 'nowhere'));
 });
