@@ -26,6 +26,11 @@ rmSync('dist', { recursive: true, force: true });
 const tsc = join(dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc');
 const built = spawnSync(process.execPath, [tsc, '-p', 'tsconfig.json'], { stdio: 'inherit' });
 if (built.status !== 0) process.exit(built.status ?? 1);
+// tsc turns `./x.ts` into `./x.js` in what it emits, but not in declarations, where a consumer's compiler looks for what is beside them.
+for (const f of files('dist').filter((name) => name.endsWith('.d.ts'))) {
+  const text = readFileSync(f, 'utf8');
+  writeFileSync(f, text.replace(/((?:from|import) ?\(?)(['"])(\.{1,2}\/[^'"\n]+)\.ts\2/g, '$1$2$3.js$2'));
+}
 // What is not TypeScript goes along as it is.
 for (const f of files('src')) {
   if (f.endsWith('.ts') || !statSync(f).isFile()) continue;

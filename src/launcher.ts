@@ -19,6 +19,11 @@ export function nodeIsNewEnough(version: string): boolean {
   return major > MINIMUM_NODE[0] || (major === MINIMUM_NODE[0] && minor >= MINIMUM_NODE[1]);
 }
 
+/** For programs that have the server in their own process. @throws Error on a Node that it does not run on, which might else crash */
+export function requireNode(version: string = process.versions.node): void {
+  if (!nodeIsNewEnough(version)) throw new Error(`buzon needs Node.js ${MINIMUM_NODE.join('.')} or newer, this is ${version}`);
+}
+
 function pinnedNode(): string | undefined {
   const exe = process.platform === 'win32' ? 'node.exe' : 'node';
   for (let dir = dirname(fileURLToPath(import.meta.url)), up = 0; up < 6; dir = dirname(dir), up++) {

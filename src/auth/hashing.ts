@@ -1,5 +1,5 @@
 // Password work in threads of its own, with a bounded queue.
-import { Piscina } from 'piscina';
+import type { Piscina } from 'piscina';
 import { MailError } from '../lib/errors.ts';
 import type { ScramSecret } from './stored-password.ts';
 
@@ -29,8 +29,11 @@ export interface Hashing {
  */
 export function createHashing({ threads = 2, keep = false }: { threads?: number; keep?: boolean } = {}): Hashing {
   let pool: Piscina | undefined;
-  const open = (): Piscina =>
-    (pool ??= new Piscina({
+  let closed = false;
+  const start = async (): Promise<Piscina> => {
+    const { Piscina } = await import('piscina');
+    if (closed) throw new Error('closed while it was starting');
+    return (pool ??= new Piscina({
       // Beside this file, compiled or not.
       filename: new URL(import.meta.url.endsWith('.ts') ? './hash-worker.ts' : './hash-worker.js', import.meta.url).href,
       minThreads: keep ? threads : 0,
@@ -38,9 +41,10 @@ export function createHashing({ threads = 2, keep = false }: { threads?: number;
       idleTimeout: IDLE_MS,
       maxQueue: MAX_QUEUE,
     }));
+  };
   const run = async (task: unknown): Promise<unknown> => {
     try {
-      return (await open().run(task)) as unknown;
+      return (await (pool ?? (await start())).run(task)) as unknown;
     } catch (error) {
       throw new MailError('auth-unavailable', 'HASHING_BUSY', 'Authentication is not available now, try again later', {
         cause: error,
@@ -49,7 +53,7 @@ export function createHashing({ threads = 2, keep = false }: { threads?: number;
   };
   return {
     warm: async () => {
-      const started = open();
+      const started = pool ?? (await start());
       await Promise.all(
         Array.from({ length: threads }, () =>
           started.run({ kind: 'verify', password: '', stored: '{PLAIN}x', defaultScheme: 'PLAIN' }),
@@ -63,6 +67,7 @@ export function createHashing({ threads = 2, keep = false }: { threads?: number;
       return { storedKey: Buffer.from(keys['storedKey'] ?? []), serverKey: Buffer.from(keys['serverKey'] ?? []) };
     },
     close: async () => {
+      closed = true;
       const closing = pool;
       pool = undefined;
       await closing?.destroy();

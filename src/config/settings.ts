@@ -68,7 +68,11 @@ export interface SettingsChange {
 
 /** For a reload: reads the file again and says what is different. @throws as loadSettings; then nothing is to change */
 export async function reloadSettings(file: string, current: Settings): Promise<SettingsChange> {
-  const settings = await loadSettings(file);
+  return compareSettings(await loadSettings(file), current);
+}
+
+/** What is different in new settings. */
+export function compareSettings(settings: Settings, current: Settings): SettingsChange {
   const shape = settingsSchema('/').shape;
   const names = Object.keys({ ...settings, ...current }) as SettingName[];
   const changed = names.filter((name) => !isDeepStrictEqual(settings[name], current[name]));

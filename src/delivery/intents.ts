@@ -13,6 +13,7 @@ import { KeyedMutex } from '../lib/async.ts';
 import { errnoOf } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
 import type { MessageSource } from '../message/source.ts';
+import { removeIfThere, syncFolder } from '../storage/files.ts';
 
 /** Senders give up after five days at most (RFC 5321 4.5.4.1). */
 const KEPT_MS = 6 * 86_400_000;
@@ -163,11 +164,7 @@ export class Intents {
     }
   }
   async #remove(key: string): Promise<void> {
-    try {
-      await unlink(join(this.#folder, key));
-    } catch (error) {
-      if (errnoOf(error) !== 'ENOENT') throw error;
-    }
+    await removeIfThere(join(this.#folder, key));
     this.#known.delete(key);
   }
 }
@@ -199,15 +196,6 @@ async function syncMaildir(temporaryPath: string): Promise<void> {
     await syncFolder(join(maildir, sub)).catch((error: unknown) => {
       if (errnoOf(error) !== 'ENOENT') throw error;
     });
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const handle = await open(path, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }
 
 const textOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

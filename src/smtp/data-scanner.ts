@@ -13,21 +13,31 @@ const AFTER_DOT = 3;
 const AFTER_DOT_CR = 4;
 
 export interface Scanned {
-  /** Content: dots taken away, line ends CRLF. */
+  /** Content: dots taken away, line ends CRLF. Lies in the scanner's own memory: good until the next `push`. */
   readonly content: Buffer;
   /** Bytes of the chunk that belong to the message; what follows is the next command. */
   readonly used: number;
   readonly ended: boolean;
 }
 
+/** Memory for what one push gives: the same again and again, as hundreds of MB may come in small pieces. */
+class Scratch {
+  #buffer = Buffer.alloc(0);
+  atLeast(size: number): Buffer {
+    if (this.#buffer.length < size) this.#buffer = Buffer.allocUnsafeSlow(size);
+    return this.#buffer;
+  }
+}
+
 export class DataScanner {
+  readonly #scratch = new Scratch();
   #state = LINE_START;
   /** A bare CR, bare LF or NUL was seen. */
   irregular = false;
 
   push(chunk: Buffer): Scanned {
     // A bare line end grows by one byte, a held CR or dot adds two.
-    const out = Buffer.allocUnsafe(chunk.length * 2 + 4);
+    const out = this.#scratch.atLeast(chunk.length * 2 + 4);
     let n = 0;
     let state = this.#state;
     for (let i = 0; i < chunk.length; i++) {
@@ -79,11 +89,13 @@ export class DataScanner {
 
 /** BDAT's octets (RFC 3030): nothing ends them but their count. Bare line ends and NUL are treated as in DATA. */
 export class ChunkScanner {
+  readonly #scratch = new Scratch();
   #afterCr = false;
   irregular = false;
 
+  /** Good until the next `push`. */
   push(chunk: Buffer): Buffer {
-    const out = Buffer.allocUnsafe(chunk.length * 2 + 2);
+    const out = this.#scratch.atLeast(chunk.length * 2 + 2);
     let n = 0;
     for (const byte of chunk) {
       if (this.#afterCr) {

@@ -1,7 +1,7 @@
 // The envelope: what MAIL and RCPT say, and whether we take it (RFC 5321 sections 3.3, 3.6.2, 4.1.1.2, 4.1.1.3; RFC 6409 section 6.1).
 import type { Account } from '../auth/types.ts';
 import type { EnvelopeRecipient, Route } from '../delivery/types.ts';
-import { parsePath, type MailboxAddress } from '../message/address-spec.ts';
+import { formatMailbox, parsePath, type MailboxAddress } from '../message/address-spec.ts';
 import type { SmtpSessionOptions } from './options.ts';
 import { parseMailParameters, parseRcptParameters, type MailParameters } from './parameters.ts';
 import { reply, type Reply } from './reply.ts';
@@ -40,7 +40,7 @@ export async function mailCommand(
   if (!path) return { refused: reply(501, '5.1.7', 'Bad sender address syntax') };
   const params = parametersBehind(text, path.end, parseMailParameters);
   if ('code' in params) return { refused: params };
-  const sender = path.mailbox?.address ?? '';
+  const sender = path.mailbox ? asWritten(text.slice(0, path.end), path.mailbox, options.hostname) : '';
   const problem = checkSender(path.mailbox, params, options.limits.messageSize);
   if (problem) return { refused: problem, from: sender };
   if (account && sender !== '') {
@@ -49,6 +49,21 @@ export async function mailCommand(
   }
   const refused = await options.onStage?.('mail');
   return refused ? { refused, from: sender } : { sender, params, recipients: [] };
+}
+
+/** The address with its domain in the case that the client gave it: Return-Path, X-Original-To and Delivered-To keep that, as Postfix's do. */
+function asWritten(path: string, { local, domain, address }: MailboxAddress, hostname: string): string {
+  if (domain === '') return formatMailbox(local, hostname);
+  const given = path.slice(path.lastIndexOf('@') + 1).replace(/>$/, '');
+  return given.toLowerCase() === domain ? formatMailbox(local, given) : address;
+}
+function writtenRoute(route: Route, written: string): Route {
+  if (route.kind !== 'deliver') return route;
+  const direct = written.toLowerCase();
+  const targets = route.targets.map((target) =>
+    target.kind === 'mailbox' && target.recipient === direct ? { ...target, recipient: written } : target,
+  );
+  return { ...route, targets };
 }
 
 /** RFC 5321 4.1.2: a space parts the path from what follows. */
@@ -97,7 +112,9 @@ export async function rcptCommand(
     if (refused) return { refused, ...fields };
     if (route.kind === 'deliver')
       for (const target of route.targets) if (target.kind === 'mailbox') await options.checkMailbox?.(target.address);
-    return { address, route, ...params };
+    // Only mailboxes hear how it was written; to others the same address twice is one.
+    const written = route.kind === 'deliver' ? asWritten(text.slice(0, path.end), path.mailbox, options.hostname) : address;
+    return { address: written, route: writtenRoute(route, written), ...params };
   } catch (error) {
     return { refused: { error, subject: `<${address}>` }, ...fields };
   }

@@ -110,6 +110,7 @@ export class IncomingMessage {
     }
     const deliveredTo = fields
       .filter((field) => field.name === 'delivered-to')
+      .slice(0, 2 * this.#limits.hops)
       .flatMap((field) =>
         plainAddresses(parseAddressList(utf8(fieldValue(header, field, 1_000)), { addressBytes: 1_000, addresses: 2 })),
       )

@@ -27,6 +27,8 @@ export interface SmtpSessionOptions {
   readonly bareNewline: BareNewline;
   /** Asked before each stage's own checks: a reply refuses it. */
   readonly onStage?: (stage: SmtpStage) => Promise<Reply | undefined> | Reply | undefined;
+  /** A client's verified name for the Received field, undefined when it has none. Never rejects, and ends in a bounded time. */
+  readonly clientName?: (address: string) => Promise<string | undefined>;
   /** Whether a mailbox can take anything at all now. @throws MailError over-quota and the like */
   readonly checkMailbox?: (address: string) => Promise<void>;
 }

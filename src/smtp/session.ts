@@ -48,12 +48,15 @@ export class SmtpSession {
   /** Why the session is to end after the command that runs. */
   #farewell: Reply | undefined;
   #startedAt: number;
+  /** Looked up while the client talks: nobody waits for it before a message is there. */
+  readonly #clientName: Promise<string | undefined> | undefined;
 
   constructor(wire: SmtpWire, options: SmtpSessionOptions, log: Logger) {
     this.wire = wire;
     this.options = options;
     this.log = log.child({ session: this.id, client: wire.remoteAddress });
     this.#startedAt = options.clock.now();
+    this.#clientName = options.clientName?.(wire.remoteAddress);
   }
 
   get #loopback(): boolean {
@@ -273,18 +276,14 @@ export class SmtpSession {
     const refusal = await this.options.onStage?.('auth');
     if (refusal) return this.#answer(refusal);
     const { authenticator, limits } = this.options;
-    const origin = {
-      remoteAddress: this.wire.remoteAddress,
-      service: 'submission',
-      secure: this.#secure,
-      sessionId: this.id,
-    } as const;
+    const { remoteAddress } = this.wire;
+    const origin = { remoteAddress, service: 'submission', secure: this.#secure, sessionId: this.id } as const;
     const outcome = await authenticate(argument, authenticator, origin, this.wire, limits, this.#strict);
     const { account, mechanism } = outcome;
     if (account) {
       this.#account = account;
       this.#mechanism = mechanism;
-      this.#unwatch = authenticator.watch(account, () => this.#endWith(this.#leave('4.7.0', 'account changed, log in again')));
+      this.#unwatch = authenticator.watch(account, () => this.#endWith(this.#leave('4.7.0', 'log in again')));
       this.log.info('smtp.auth', { user: account.address, mechanism });
     } else if (outcome.failed) this.log.warn('smtp.auth.failed', { mechanism, user: outcome.user ?? '' });
     return this.#answer(outcome.reply);
@@ -376,8 +375,10 @@ export class SmtpSession {
     const id = queueId();
     const { tls } = this.wire;
     const utf8 = transaction.params.smtpUtf8;
+    const clientName = await this.#clientName;
     const hop = {
       helo: this.#helo ?? '',
+      ...(clientName === undefined ? {} : { clientName }),
       clientAddress: this.wire.remoteAddress,
       protocol: protocolName({ esmtp: this.#esmtp, tls: tls !== undefined, auth: this.#account !== undefined, utf8 }),
       ...(tls ? { tls } : {}),

@@ -149,11 +149,15 @@ class GuardedConnection extends SMTPConnection implements SmtpWire {
   readonly #handshakeTimeout: () => number;
   tls: TlsInfo | undefined;
   #gone = false;
+  /** Those who count connections listen to the socket; the package takes all listeners from it when TLS begins. */
+  readonly #onClosed: readonly ((hadError: boolean) => void)[];
   /** The end of the handshake that runs: true when the connection is encrypted. */
   #settle: ((secured: boolean) => void) | undefined;
 
   constructor(server: SMTPServer, socket: Socket, implicitTls: boolean, handshakeTimeout: () => number, serve: ServeWire) {
+    const onClosed = socket.rawListeners('close') as ((hadError: boolean) => void)[];
     super(server, socket);
+    this.#onClosed = onClosed;
     this.#serve = serve;
     this.#handshakeTimeout = handshakeTimeout;
     this.needsUpgrade = implicitTls;
@@ -168,6 +172,11 @@ class GuardedConnection extends SMTPConnection implements SmtpWire {
       this._ready = true;
       return ready ? this.#serve(this) : undefined;
     });
+  }
+  override upgrade(callback: () => void, secureCallback?: () => void): void {
+    const raw = this._socket;
+    super.upgrade(callback, secureCallback);
+    for (const listener of this.#onClosed) raw.on('close', listener);
   }
   override _createParser(): SMTPStream {
     return new PullParser();

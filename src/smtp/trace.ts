@@ -31,7 +31,7 @@ export function receivedField(hop: Hop): string {
     : '';
   const address = hop.clientAddress.includes(':') ? `IPv6:${hop.clientAddress}` : hop.clientAddress;
   // An address was parsed, and written so that it can be read again.
-  const to = hop.recipient === undefined ? '' : `\r\n\tfor <${hop.recipient.replace(/[\x00-\x1f\x7f]/g, '?')}>`;
+  const to = hop.recipient === undefined ? '' : `\r\n\tfor <${hop.recipient.replace(/[\x00-\x1f\x7f-\x9f]/g, '?')}>`;
   return `Received: from ${clean(hop.helo, hop.utf8) || 'unknown'} (${clean(hop.clientName ?? 'unknown', hop.utf8)} [${address}])${tls}\r\n\tby ${hop.hostname} (Buzon) with ${hop.protocol} id ${hop.id}${to};\r\n\t${formatRfc5322(hop.at)}\r\n`;
 }
 

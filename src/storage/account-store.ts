@@ -1,16 +1,17 @@
 // An account's mailboxes in its Maildir++ tree, and the ways in for messages: local delivery and APPEND.
-import { chmod, mkdir, readdir, rename, rm, stat, unlink, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { rename, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
 import { Mutex } from '../lib/async.ts';
 import type { Clock } from '../lib/clock.ts';
 import { errnoOf, MailError, toMailError } from '../lib/errors.ts';
 import type { MessageSource } from '../message/source.ts';
 import type { ChangeFeed } from './change-feed.ts';
-import { isMissing, syncFolder } from './files.ts';
+import { syncFolder } from './files.ts';
 import type { AccountIndex } from './index-cache.ts';
 import { joinName, type NameMaker } from './maildir-name.ts';
-import { checkPath, folderOf, INBOX, isInbox, pathKey, pathOf, specialUseOf } from './mailbox-names.ts';
+import { checkPath, INBOX, isInbox, pathKey, specialUseOf } from './mailbox-names.ts';
 import { FolderMailbox, type AccountContext } from './mailbox.ts';
+import { MaildirTree } from './maildir-tree.ts';
 import { publish, writeTemporary, type TemporaryFile } from './message-file.ts';
 import { Quota } from './quota.ts';
 import { SubscriptionFile } from './subscriptions.ts';
@@ -28,8 +29,6 @@ import type {
   QuotaUsage,
 } from './types.ts';
 import { nextUidValidity } from './uid-validity.ts';
-
-const FOLDER_MODE = 0o750;
 
 export interface StoreOptions {
   /** `mail_save_crlf`. */
@@ -58,14 +57,14 @@ export class MaildirAccount implements AccountStore {
   readonly #context: AccountContext;
   readonly #subscriptions: SubscriptionFile;
   readonly #mailboxes = new Map<string, FolderMailbox>();
-  /** The folders that hold the Maildir are on the disk for certain. */
-  #synced = false;
+  readonly #tree: MaildirTree;
   /** One change of the tree at a time. */
-  readonly #tree = new Mutex();
+  readonly #changes = new Mutex();
 
   constructor(location: MailLocation, parts: StoreParts) {
     this.location = location;
     this.#parts = parts;
+    this.#tree = new MaildirTree(location.maildir, parts.names, parts.feed);
     this.#subscriptions = new SubscriptionFile(location.maildir, parts.options.separator);
     const validity = new Mutex();
     const now = (): number => parts.clock.now();
@@ -78,7 +77,7 @@ export class MaildirAccount implements AccountStore {
       get index() {
         return parts.index();
       },
-      mailbox: (path) => this.#mailbox(path),
+      open: (path) => this.#open(path),
       nextUidValidity: (above) => validity.run(() => nextUidValidity(location.maildir, now, above)),
       release: (mailbox) => {
         if (mailbox.opened <= 0 && this.#mailboxes.get(mailbox.folder) === mailbox) this.#mailboxes.delete(mailbox.folder);
@@ -91,13 +90,11 @@ export class MaildirAccount implements AccountStore {
     return this.#mailboxes.size === 0;
   }
 
-  #folder(path: MailboxPath): string {
-    const name = folderOf(path);
-    return name === '' ? this.location.maildir : join(this.location.maildir, name);
-  }
   #mailbox(path: MailboxPath): FolderMailbox {
     checkPath(path);
-    const folder = this.#folder(path);
+    return this.#mailboxIn(path, this.#tree.folder(path));
+  }
+  #mailboxIn(path: MailboxPath, folder: string): FolderMailbox {
     let mailbox = this.#mailboxes.get(folder);
     if (!mailbox || mailbox.gone)
       this.#mailboxes.set(folder, (mailbox = new FolderMailbox(isInbox(path) ? INBOX : path, folder, this.#context)));
@@ -106,22 +103,8 @@ export class MaildirAccount implements AccountStore {
 
   // ---- the tree
 
-  /** Mailboxes on disk: canonical path by key. INBOX is always there. */
-  async #existing(): Promise<Map<string, MailboxPath>> {
-    const found = new Map<string, MailboxPath>([['INBOX', INBOX]]);
-    const entries = await readdir(this.location.maildir, { withFileTypes: true }).catch((error: unknown) => {
-      if (isMissing(error)) return [];
-      throw toMailError(error, 'listing mailboxes');
-    });
-    for (const entry of entries) {
-      const path = entry.isDirectory() || entry.isSymbolicLink() ? pathOf(entry.name) : undefined;
-      if (path && !isInbox(path)) found.set(pathKey(path), path);
-    }
-    return found;
-  }
-
   async list(): Promise<MailboxListEntry[]> {
-    const existing = await this.#existing();
+    const existing = new Map([...(await this.#tree.existing())].map(([key, { path }]) => [key, path]));
     const subscribed = new Map((await this.#subscriptions.read()).map((path) => [pathKey(path), isInbox(path) ? INBOX : path]));
     const all = new Map<string, MailboxPath>([...subscribed, ...existing]);
     const parents = new Set<string>();
@@ -142,152 +125,26 @@ export class MaildirAccount implements AccountStore {
   }
 
   create(path: MailboxPath): Promise<void> {
-    return this.#tree.run(async () => {
-      checkPath(path);
-      const existing = await this.#existing();
-      if (existing.has(pathKey(path))) throw new MailError('already-exists', 'MAILBOX_EXISTS', 'The mailbox exists already');
-      try {
-        await this.#makeMaildir();
-        for (let depth = 1; depth <= path.length; depth++) {
-          const level = path.slice(0, depth);
-          if (!existing.has(pathKey(level))) await this.#makeFolder(this.#folder(level));
-        }
-        await syncFolder(this.location.maildir);
-      } catch (error) {
-        throw toMailError(error, 'creating a mailbox');
-      }
-    });
-  }
-
-  /** Made out of sight and renamed into place: a crash leaves no half mailbox. */
-  async #makeFolder(folder: string): Promise<void> {
-    const draft = join(this.location.maildir, 'tmp', `${this.#parts.names.unique()}.created`);
-    await mkdir(draft, { mode: FOLDER_MODE });
-    try {
-      for (const sub of ['cur', 'new', 'tmp']) await mkdir(join(draft, sub), { mode: FOLDER_MODE });
-      await writeFile(join(draft, 'maildirfolder'), '', { mode: 0o640 });
-      await syncFolder(draft);
-      await rename(draft, folder);
-    } catch (error) {
-      await rm(draft, { recursive: true, force: true }).catch(() => undefined);
-      throw error;
-    }
-  }
-
-  /**
-   * The account's Maildir and home on first use: mode 0750, every level synced into the one above, also what somebody else has just made and
-   * may not have synced yet.
-   */
-  async #makeMaildir(): Promise<void> {
-    const { maildir } = this.location;
-    const missing: string[] = [];
-    for (let at = maildir; at !== dirname(at) && !(await exists(at)); at = dirname(at)) missing.unshift(at);
-    for (const sub of ['cur', 'new', 'tmp']) missing.push(join(maildir, sub));
-    for (const folder of missing) {
-      try {
-        await mkdir(folder, { mode: FOLDER_MODE });
-        // The umask may have taken bits away.
-        await chmod(folder, FOLDER_MODE);
-      } catch (error) {
-        if (errnoOf(error) !== 'EEXIST') throw error;
-      }
-    }
-    await this.#syncUpwards(missing.length - 3);
-    this.#synced = true;
-  }
-
-  /** A process before this one may have died between making the folders and syncing them: once, before the first message is promised. */
-  async #ensureSynced(): Promise<void> {
-    if (this.#synced) return;
-    await this.#syncUpwards(2);
-    this.#synced = true;
-  }
-
-  /** Syncs the Maildir and so many folders above it. */
-  async #syncUpwards(levels: number): Promise<void> {
-    let folder = this.location.maildir;
-    await syncFolder(folder);
-    for (let i = 0; i < levels && folder !== dirname(folder); i++) {
-      folder = dirname(folder);
-      // Those above may belong to somebody else.
-      await syncFolder(folder).catch((error: unknown) => {
-        if (errnoOf(error) !== 'EACCES' && errnoOf(error) !== 'EPERM') throw error;
-      });
-    }
+    return this.#changes.run(() => this.#tree.create(path));
   }
 
   delete(path: MailboxPath): Promise<void> {
-    return this.#tree.run(async () => {
+    return this.#changes.run(() => {
       if (isInbox(path)) throw new MailError('cannot', 'INBOX_STAYS', 'INBOX cannot be deleted');
-      const real = (await this.#existing()).get(pathKey(path));
-      if (!real) throw await this.#missing(path);
-      try {
-        await this.#removeFolder(this.#folder(real));
-      } catch (error) {
-        throw toMailError(error, 'deleting a mailbox');
-      }
+      return this.#tree.remove(path);
     });
   }
 
-  /** First out of sight in one step, then removed: a crash leaves no half mailbox. */
-  async #removeFolder(folder: string): Promise<void> {
-    const grave = join(this.location.maildir, 'tmp', `${this.#parts.names.unique()}.deleted`);
-    await rename(folder, grave);
-    await syncFolder(this.location.maildir);
-    this.#parts.feed.notify(folder);
-    await rm(grave, { recursive: true, force: true });
-    // What lay in it no longer counts.
-    await unlink(join(this.location.maildir, 'maildirsize')).catch(() => undefined);
-  }
-
-  async #missing(path: MailboxPath): Promise<MailError> {
-    const key = `${pathKey(path)}\0`;
-    const above = [...(await this.#existing()).keys()].some((known) => known.startsWith(key));
-    return above
-      ? new MailError('cannot', 'NO_MAIL_HERE', 'The name only has mailboxes below it')
-      : new MailError('no-such-mailbox', 'NO_MAILBOX', 'The mailbox does not exist');
-  }
-
   rename(from: MailboxPath, to: MailboxPath): Promise<void> {
-    return this.#tree.run(async () => {
+    return this.#changes.run(() => {
       checkPath(to);
-      const existing = await this.#existing();
-      if (existing.has(pathKey(to))) throw new MailError('already-exists', 'MAILBOX_EXISTS', 'The mailbox exists already');
-      if (isInbox(from)) return this.#emptyInboxInto(to);
-      const prefix = `${pathKey(from)}\0`;
-      if (pathKey(to).startsWith(prefix))
-        throw new MailError('cannot', 'RENAME_INTO_ITSELF', 'A mailbox cannot be moved below itself');
-      const moving = [...existing].filter(([key]) => key === pathKey(from) || key.startsWith(prefix));
-      if (moving.length === 0) throw await this.#missing(from);
-      const pairs = moving.map(([, path]) => [path, [...to, ...path.slice(from.length)]] as const);
-      for (const [, target] of pairs) {
-        checkPath(target);
-        if (existing.has(pathKey(target)))
-          throw new MailError('already-exists', 'MAILBOX_EXISTS', 'A mailbox below that name exists already');
-      }
-      try {
-        for (let depth = 1; depth < to.length; depth++) {
-          const level = to.slice(0, depth);
-          if (!existing.has(pathKey(level))) await this.#makeFolder(this.#folder(level));
-        }
-        for (const [source, target] of pairs) {
-          await rename(this.#folder(source), this.#folder(target));
-          this.#parts.feed.notify(this.#folder(source));
-        }
-        await syncFolder(this.location.maildir);
-      } catch (error) {
-        throw toMailError(error, 'renaming a mailbox');
-      }
+      return isInbox(from) ? this.#emptyInboxInto(to) : this.#tree.move(from, to);
     });
   }
 
   /** RFC 3501 6.3.5: INBOX stays, its messages go. */
   async #emptyInboxInto(to: MailboxPath): Promise<void> {
-    for (let depth = 1; depth <= to.length; depth++) {
-      const level = to.slice(0, depth);
-      if (!(await this.#existing()).has(pathKey(level))) await this.#makeFolder(this.#folder(level));
-    }
-    await syncFolder(this.location.maildir);
+    await this.#tree.create(to);
     const inbox = await this.open(INBOX);
     try {
       await inbox.move(
@@ -314,28 +171,31 @@ export class MaildirAccount implements AccountStore {
   }
 
   async #open(path: MailboxPath): Promise<FolderMailbox> {
-    const real = isInbox(path) ? INBOX : ((await this.#existing()).get(pathKey(path)) ?? path);
-    const mailbox = this.#mailbox(real);
-    mailbox.opened++;
     try {
-      await mailbox.refresh();
-      if (mailbox.gone && isInbox(path)) {
-        await mailbox.close();
-        await this.#makeMaildir();
-        return await this.#openFresh(real);
+      // One that is there may have a name that could not be made here.
+      const known = isInbox(path) ? undefined : (await this.#tree.existing()).get(pathKey(path));
+      for (let attempt = 1; ; attempt++) {
+        const mailbox = known ? this.#mailboxIn(known.path, known.folder) : this.#mailbox(isInbox(path) ? INBOX : path);
+        if (await this.#enter(mailbox)) return mailbox;
+        // What its sessions knew is gone; another may stand in its place.
+        if (attempt > 1) throw new MailError('no-such-mailbox', 'NO_MAILBOX', 'The mailbox does not exist');
+        if (isInbox(path)) await this.#tree.makeMaildir();
       }
-      if (mailbox.gone) throw new MailError('no-such-mailbox', 'NO_MAILBOX', 'The mailbox does not exist');
-      return mailbox;
     } catch (error) {
-      if (mailbox.opened > 0) await mailbox.close();
       throw toMailError(error, 'opening a mailbox');
     }
   }
-  async #openFresh(path: MailboxPath): Promise<FolderMailbox> {
-    const mailbox = this.#mailbox(path);
+  /** Counts one more who has it open; says false when it is gone. */
+  async #enter(mailbox: FolderMailbox): Promise<boolean> {
     mailbox.opened++;
-    await mailbox.refresh();
-    return mailbox;
+    try {
+      await mailbox.refresh();
+    } catch (error) {
+      await mailbox.close();
+      throw error;
+    }
+    if (mailbox.gone) await mailbox.close();
+    return !mailbox.gone;
   }
 
   async status(path: MailboxPath): Promise<MailboxStatus> {
@@ -375,7 +235,7 @@ export class MaildirAccount implements AccountStore {
         published.push(await this.#publishAppended(mailbox.folder, file, letters[i] ?? ''));
       await syncFolder(join(mailbox.folder, 'cur'));
       await syncFolder(join(mailbox.folder, 'new'));
-      await this.#ensureSynced();
+      await this.#tree.ensureSynced();
       const uids = (await mailbox.adopt(published.map(({ base }) => base))).flatMap((uid) => uid ?? []);
       await this.#context.quota.add(bytes, temporary.length);
       return { uidValidity: mailbox.uidValidity, uids };
@@ -405,7 +265,7 @@ export class MaildirAccount implements AccountStore {
 
   async prepareDelivery(path: MailboxPath, source: MessageSource): Promise<PreparedDelivery> {
     checkPath(path);
-    const folder = this.#folder(path);
+    const folder = this.#tree.folder(path);
     const { quota } = this.#context;
     try {
       await quota.check(0, 1);
@@ -431,12 +291,16 @@ export class MaildirAccount implements AccountStore {
       writeTemporary(folder, this.#parts.names.unique(), source, { saveCrlf: this.#parts.options.saveCrlf });
     try {
       const file = await write();
-      await this.#ensureSynced();
+      await this.#tree.ensureSynced();
       return file;
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT') throw error;
-      await this.#makeMaildir();
-      if (!isInbox(path) && !(await exists(folder))) await this.create(path);
+      await this.#tree.makeMaildir();
+      // Another delivery may have been first.
+      if (!isInbox(path))
+        await this.create(path).catch((failure: unknown) => {
+          if (!(failure instanceof MailError) || failure.kind !== 'already-exists') throw failure;
+        });
       return write();
     }
   }
@@ -459,16 +323,6 @@ export class MaildirAccount implements AccountStore {
 
   quota(): Promise<QuotaUsage> {
     return this.#context.quota.usage();
-  }
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (error) {
-    if (isMissing(error)) return false;
-    throw error;
   }
 }
 

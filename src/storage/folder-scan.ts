@@ -38,34 +38,36 @@ export async function folderStamp(folder: string): Promise<FolderStamp> {
 
 export const sameStamp = (a: FolderStamp, b: FolderStamp): boolean => a.fresh === b.fresh && a.current === b.current;
 
-/** Lists the folders. Base names of `known` that are not in the result are gone for certain (or kept by the caller when `settled` is false and `unsure` names them). */
+/**
+ * Lists the folders, as often as it takes to be sure of every one of `known`: a file that any listing finds is there; one that two listings miss
+ * while nothing moved is gone. `unsure` names those that were missed each time while something always moved.
+ */
 export async function scanFolder(
   folder: string,
   known: Iterable<string>,
-  now: () => number,
 ): Promise<Scan & { readonly unsure: ReadonlySet<string> }> {
+  const files = new Map<string, FoundFile>();
+  let missing = [...known];
   let stableMisses = 0;
-  let missing = new Set<string>();
-  const knownNames = [...known];
   for (let listing = 1; ; listing++) {
     const before = await folderStamp(folder);
-    const startedAt = now();
-    const files = await list(folder);
+    // The system's clock, not an injected one: it is held against what the file system writes.
+    const startedAt = Date.now();
+    const found = await list(folder);
     const stamp = await folderStamp(folder);
     const stable = sameStamp(before, stamp);
-    const misses = knownNames.filter((base) => !files.has(base));
-    stableMisses = stable ? (misses.every((base) => missing.has(base)) ? stableMisses + 1 : 1) : 0;
-    missing = new Set(misses);
-    const certain = misses.length === 0 || stableMisses >= 2;
-    if (certain || listing >= MAX_LISTINGS) {
-      const newest = Number((stamp.fresh > stamp.current ? stamp.fresh : stamp.current) / 1_000_000n);
-      return {
-        files,
-        stamp,
-        settled: stable && certain && startedAt - newest >= SETTLED_MS,
-        unsure: certain ? new Set() : missing,
-      };
-    }
+    for (const [base, file] of found) files.set(base, file);
+    missing = missing.filter((base) => !files.has(base));
+    if (stable) stableMisses++;
+    const certain = missing.length === 0 || stableMisses >= 2;
+    if (!certain && listing < MAX_LISTINGS) continue;
+    const newest = Number((stamp.fresh > stamp.current ? stamp.fresh : stamp.current) / 1_000_000n);
+    return {
+      files,
+      stamp,
+      settled: stable && certain && files.size === found.size && startedAt - newest >= SETTLED_MS,
+      unsure: certain ? new Set() : new Set(missing),
+    };
   }
 }
 

@@ -4,8 +4,7 @@
 import { link, rename, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Mutex } from '../lib/async.ts';
-import { errnoOf, MailError, toMailError } from '../lib/errors.ts';
-import { parseStructure } from '../message/structure.ts';
+import { errnoOf, toMailError } from '../lib/errors.ts';
 import type { MessageStructure } from '../message/types.ts';
 import type { ChangeFeed } from './change-feed.ts';
 import { isMissing, syncFolder } from './files.ts';
@@ -13,7 +12,7 @@ import { folderStamp, sameStamp, scanFolder, type FolderStamp, type FoundFile } 
 import { Keywords } from './keywords.ts';
 import type { AccountIndex } from './index-cache.ts';
 import { compareNames, flagOfLetter, joinName, letterOfFlag, sizeInName, type NameMaker } from './maildir-name.ts';
-import { measure, openContent } from './message-file.ts';
+import { gone, MessageReader, type Located } from './message-reader.ts';
 import type { Quota } from './quota.ts';
 import type {
   CopyResult,
@@ -28,6 +27,7 @@ import type {
   StoreResult,
   Uid,
 } from './types.ts';
+import { sweepTmp } from './tmp-sweep.ts';
 import { Uidlist, type ParsedUidlist } from './uidlist.ts';
 
 /** What a mailbox needs of its account. */
@@ -37,7 +37,8 @@ export interface AccountContext {
   readonly feed: ChangeFeed;
   readonly quota: Quota;
   readonly index: AccountIndex;
-  mailbox(path: MailboxPath): FolderMailbox;
+  /** Up to date; whoever got it closes it. @throws MailError no-such-mailbox */
+  open(path: MailboxPath): Promise<FolderMailbox>;
   /** Higher than `above` and than any the account has used. */
   nextUidValidity(above: number): Promise<number>;
   release(mailbox: FolderMailbox): void;
@@ -48,9 +49,6 @@ interface Entry {
   readonly file: FoundFile;
 }
 
-/** Parsed structures kept in memory, a mailbox. */
-const STRUCTURES_KEPT = 500;
-
 export class FolderMailbox implements Mailbox {
   readonly path: MailboxPath;
   readonly folder: string;
@@ -58,8 +56,7 @@ export class FolderMailbox implements Mailbox {
   readonly #mutex = new Mutex();
   readonly #uidlist: Uidlist;
   readonly #keywords: Keywords;
-  readonly #structures = new Map<string, MessageStructure>();
-  readonly #facts = new Map<string, MessageFacts>();
+  readonly #reader: MessageReader;
   /** By base name. */
   #entries = new Map<string, Entry>();
   #byUid = new Map<Uid, Entry>();
@@ -77,6 +74,7 @@ export class FolderMailbox implements Mailbox {
     this.#context = context;
     this.#uidlist = new Uidlist(folder, (above) => context.nextUidValidity(above));
     this.#keywords = new Keywords(folder);
+    this.#reader = new MessageReader(folder, () => context.index);
   }
 
   get uidValidity(): number {
@@ -136,7 +134,10 @@ export class FolderMailbox implements Mailbox {
 
   /** `arrived`: base names that have just come here by our own hand, in this order. */
   async #scan(keywordsChanged: boolean, arrived: readonly string[] = []): Promise<void> {
-    const { files, stamp, settled, unsure } = await scanFolder(this.folder, this.#entries.keys(), this.#context.now);
+    if (!this.#list) await sweepTmp(this.folder);
+    // Seen for the first time, what the list knows may be there.
+    const known = this.#list ? this.#entries : (await this.#uidlist.read())?.entries;
+    const { files, stamp, settled, unsure } = await scanFolder(this.folder, known?.keys() ?? []);
     const present = new Map(files);
     for (const base of unsure) {
       const kept = this.#entries.get(base);
@@ -171,7 +172,7 @@ export class FolderMailbox implements Mailbox {
   /** Before entries go for good: none of them is one that a single listing overlooked. */
   async #keepOverlooked(list: ParsedUidlist, live: Set<string>): Promise<void> {
     const doubtful = [...list.entries.keys()].filter((base) => !live.has(base));
-    const { files, unsure } = await scanFolder(this.folder, doubtful, this.#context.now);
+    const { files, unsure } = await scanFolder(this.folder, doubtful);
     for (const base of [...files.keys(), ...unsure]) live.add(base);
   }
 
@@ -319,7 +320,7 @@ export class FolderMailbox implements Mailbox {
 
   /** Another program renamed the file: where is it now? */
   async #findAgain(base: string): Promise<FoundFile | undefined> {
-    const { files } = await scanFolder(this.folder, [base], this.#context.now);
+    const { files } = await scanFolder(this.folder, [base]);
     return files.get(base);
   }
 
@@ -343,8 +344,7 @@ export class FolderMailbox implements Mailbox {
           files++;
         }
         entries.delete(entry.row.baseName);
-        this.#facts.delete(entry.row.baseName);
-        this.#context.index.remove(entry.row.baseName);
+        this.#reader.forget(entry.row.baseName);
         removed.push(uid);
       }
       this.#setEntries(entries);
@@ -378,26 +378,28 @@ export class FolderMailbox implements Mailbox {
     );
   }
 
-  copy(uids: readonly Uid[], to: MailboxPath): Promise<CopyResult> {
-    return this.#transfer(uids, to, 'copy');
+  async copy(uids: readonly Uid[], to: MailboxPath): Promise<CopyResult> {
+    const target = await this.#context.open(to);
+    return this.#transfer(uids, target, 'copy').finally(() => target.close());
   }
 
   async move(uids: readonly Uid[], to: MailboxPath): Promise<CopyResult> {
-    const target = this.#context.mailbox(to);
-    if (target.folder !== this.folder) return this.#transfer(uids, to, 'move');
-    const result = await this.#transfer(uids, to, 'copy');
-    await this.expunge(result.pairs.map(([from]) => from));
-    return result;
+    const target = await this.#context.open(to);
+    try {
+      if (target.folder !== this.folder) return await this.#transfer(uids, target, 'move');
+      const result = await this.#transfer(uids, target, 'copy');
+      await this.expunge(result.pairs.map(([from]) => from));
+      return result;
+    } finally {
+      await target.close();
+    }
   }
 
   /**
    * Copies by hard link (content never changes, so two names may share it), moves by rename. The names appear in the target's `cur/`, its folder is
    * synced, then they get UIDs. On a failure what was done is undone.
    */
-  async #transfer(uids: readonly Uid[], to: MailboxPath, how: 'copy' | 'move'): Promise<CopyResult> {
-    const target = this.#context.mailbox(to);
-    await target.refresh();
-    if (target.gone) throw new MailError('no-such-mailbox', 'NO_MAILBOX', 'The mailbox does not exist');
+  async #transfer(uids: readonly Uid[], target: FolderMailbox, how: 'copy' | 'move'): Promise<CopyResult> {
     const entries = uids.flatMap((uid) => this.#byUid.get(uid) ?? []);
     const sizes = await Promise.all(entries.map((entry) => this.#sizeOnDisk(entry)));
     if (how === 'copy') await this.#context.quota.check(sum(sizes), entries.length);
@@ -484,70 +486,20 @@ export class FolderMailbox implements Mailbox {
     });
   }
 
-  #entry(uid: Uid): Entry {
+  #located(uid: Uid): Located {
     const entry = this.#byUid.get(uid);
     if (!entry) throw gone();
-    return entry;
+    const { baseName } = entry.row;
+    return { baseName, file: entry.file, findAgain: () => this.#findAgain(baseName) };
   }
-
   async facts(uid: Uid): Promise<MessageFacts> {
-    const { row, file } = this.#entry(uid);
-    const base = row.baseName;
-    const known = this.#facts.get(base) ?? this.#context.index.get(base)?.facts;
-    if (known) {
-      this.#facts.set(base, known);
-      return known;
-    }
-    const wireSize = sizeInName(base, 'W');
-    for (let found: FoundFile | undefined = file, attempt = 0; found && attempt < 3; attempt++) {
-      const path = join(this.folder, found.sub, found.name);
-      const facts =
-        wireSize === undefined
-          ? await measure(path)
-          : await stat(path).then(
-              (s) => ({ wireSize, internalDate: s.mtimeMs }),
-              (error: unknown) => (isMissing(error) ? undefined : Promise.reject(toMailError(error, 'looking at a message'))),
-            );
-      if (facts) {
-        const whole = { wireSize: facts.wireSize, internalDate: Math.floor(facts.internalDate / 1000) * 1000 };
-        this.#facts.set(base, whole);
-        this.#context.index.put(base, { facts: whole });
-        return whole;
-      }
-      found = await this.#findAgain(base);
-    }
-    throw gone();
+    return this.#reader.facts(this.#located(uid));
   }
-
   async content(uid: Uid): Promise<MessageContent> {
-    const entry = this.#entry(uid);
-    for (let file: FoundFile | undefined = entry.file, attempt = 0; file && attempt < 3; attempt++) {
-      const content = await openContent(join(this.folder, file.sub, file.name));
-      if (content) return content;
-      file = await this.#findAgain(entry.row.baseName);
-    }
-    throw gone();
+    return this.#reader.content(this.#located(uid));
   }
-
   async structure(uid: Uid): Promise<MessageStructure> {
-    const base = this.#entry(uid).row.baseName;
-    const known = this.#structures.get(base) ?? this.#context.index.get(base)?.structure;
-    const structure = known ?? (await this.#parse(uid));
-    if (!known) this.#context.index.put(base, { structure });
-    this.#structures.set(base, structure);
-    for (const key of this.#structures.keys()) {
-      if (this.#structures.size <= STRUCTURES_KEPT) break;
-      this.#structures.delete(key);
-    }
-    return structure;
-  }
-  async #parse(uid: Uid): Promise<MessageStructure> {
-    const content = await this.content(uid);
-    try {
-      return await parseStructure(content.read(0, content.size));
-    } finally {
-      await content.close();
-    }
+    return this.#reader.structure(this.#located(uid));
   }
 
   async close(): Promise<void> {
@@ -556,7 +508,6 @@ export class FolderMailbox implements Mailbox {
   }
 }
 
-const gone = (): MailError => new MailError('no-such-mailbox', 'MESSAGE_GONE', 'The message has been expunged');
 const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
 /** Capital letters that are no flag of IMAP's (P, passed): kept through every change. */
 const otherLetters = (letters: string): string => [...letters].filter((c) => c >= 'A' && c <= 'Z' && !flagOfLetter(c)).join('');

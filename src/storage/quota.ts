@@ -81,6 +81,8 @@ export class Quota {
   /** @throws MailError over-quota when so much more would not fit */
   async check(bytes: number, messages: number): Promise<void> {
     if (!this.#limited) return;
+    if (this.#over(bytes, messages))
+      throw new MailError('over-quota', 'NEVER_FITS', 'Quota exceeded (the message is larger than the mailbox may be)');
     const usage = await this.usage();
     if (this.#over(usage.bytes + bytes, usage.messages + messages))
       throw new MailError('over-quota', 'OVER_QUOTA', 'Quota exceeded (mailbox for user is full)');

@@ -38,6 +38,7 @@ export type Question =
   /** One less. No answer is waited for. */
   | { readonly kind: 'leave'; readonly scope: string; readonly key: string };
 
+/** By kind of question. */
 export interface Answers {
   readonly pem: PemFile;
   readonly admit: boolean;

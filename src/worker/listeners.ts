@@ -70,10 +70,12 @@ export class Listeners {
     this.#waiting = [];
   }
 
+  /** Those that are listened on now. */
   get addresses(): BoundAddress[] {
-    return this.#servers.map(({ server, listener }) => {
-      const { address, port } = server.address() as AddressInfo;
-      return { protocol: listener.protocol, address, port };
+    return this.#servers.flatMap(({ server, listener }) => {
+      // Null once it is closed.
+      const bound = server.address() as AddressInfo | null;
+      return bound ? [{ protocol: listener.protocol, address: bound.address, port: bound.port }] : [];
     });
   }
 

@@ -11,6 +11,8 @@ import type { Listener } from '../config/listeners.ts';
 import type { Settings } from '../config/settings.ts';
 import { Intents } from '../delivery/intents.ts';
 import type { AcceptMessage, OutboundQueue } from '../delivery/types.ts';
+import { clientName } from '../dns/client-name.ts';
+import type { Resolver } from '../dns/resolver.ts';
 import { ImapServer } from '../imap/server.ts';
 import { systemClock, type Clock } from '../lib/clock.ts';
 import { ownCounters, type Counters } from '../lib/counters.ts';
@@ -20,6 +22,7 @@ import { noQueue } from '../queue/no-queue.ts';
 import type { SmtpSessionOptions } from '../smtp/options.ts';
 import { SmtpService, type SmtpServerOptions } from '../smtp/server.ts';
 import { MailStore } from '../storage/mail-store.ts';
+import type { AccountStore } from '../storage/types.ts';
 import { connectionsFor, imapLimits, smtpLimits } from './limits.ts';
 import { Listeners, type BoundAddress } from './listeners.ts';
 import { Parts } from './parts.ts';
@@ -36,9 +39,14 @@ export interface SharedState extends Counters {
 
 export interface MailServerDeps {
   readonly logger?: Logger;
+  /** For everything but the store, whose files have the system's time in any case. */
   readonly clock?: Clock;
+  /** Asked for the names of clients; without one they are unknown. */
+  readonly resolver?: Resolver;
   /** Takes mail for other hosts; without one it is refused with 451 4.3.0. */
   readonly queue?: OutboundQueue;
+  /** Checks passwords instead of the threads made for it; closed with the server. */
+  readonly hashing?: Hashing;
   /** Gives up root once the ports are bound: for a process that is nothing but this server (or a worker of it). */
   readonly dropPrivileges?: boolean;
   /** This is one of several processes that serve the same addresses; others read the keys for it and count what they share. */
@@ -64,6 +72,8 @@ export class MailServer {
   readonly #store: MailStore;
   readonly #intents: Intents;
   #parts: Parts;
+  /** Of before a reload, while they may still be asked. */
+  readonly #oldParts = new Set<Parts>();
   #certificates: CertificateStore | undefined;
   #mx: SmtpService | undefined;
   #submission: SmtpService | undefined;
@@ -78,12 +88,12 @@ export class MailServer {
     this.#deps = deps;
     this.#logger = deps.logger ?? silentLogger;
     this.#clock = deps.clock ?? systemClock;
-    this.#hashing = createHashing({ keep: deps.dropPrivileges === true });
+    this.#hashing = deps.hashing ?? createHashing({ keep: deps.dropPrivileges === true });
     this.#listeners = new Listeners(deps.worker !== undefined);
     this.#counters = deps.worker ?? ownCounters();
     this.#store = new MailStore({
       logger: this.#logger,
-      clock: this.#clock,
+      // The system's clock: the store holds the time against what the file system writes.
       saveCrlf: settings.mail_save_crlf,
       separator: settings.namespace.separator,
     });
@@ -108,6 +118,11 @@ export class MailServer {
   }
   get addresses(): readonly BoundAddress[] {
     return this.#listeners.addresses;
+  }
+  /** An account's mail; undefined when there is no such account. @throws MailError temporary when a map or file cannot be read */
+  async account(address: string): Promise<AccountStore | undefined> {
+    const account = await this.#parts.accounts.find(address);
+    return account && this.#store.account({ address: account.address, maildir: account.maildir, quota: account.quota });
   }
 
   // ---- beginning
@@ -187,7 +202,7 @@ export class MailServer {
 
   #smtpOptions(service: 'smtp' | 'submission', certificates: CertificateStore | undefined): SmtpServerOptions {
     const live = (): Parts => this.#parts;
-    const { onStage } = this.#deps;
+    const { onStage, resolver } = this.#deps;
     return {
       service,
       get hostname() {
@@ -218,6 +233,7 @@ export class MailServer {
       logger: this.#logger,
       ...(certificates ? { tls: { contextFor: (name: string | undefined) => certificates.secureContextFor(name) } } : {}),
       ...(onStage ? { onStage } : {}),
+      ...(resolver ? { clientName: (address: string) => clientName(resolver, address) } : {}),
     };
   }
 
@@ -259,8 +275,13 @@ export class MailServer {
     parts.authenticator.inherit(old.authenticator);
     this.#parts = parts;
     await this.#certificates?.reload(certificateFiles(settings));
-    setTimeout(() => old.close(), PARTS_LINGER_MS).unref();
+    this.#oldParts.add(old);
+    setTimeout(() => this.#closeOld(old), PARTS_LINGER_MS).unref();
     if (!this.#deps.worker) this.#logger.info('server.reloaded', {});
+  }
+
+  #closeOld(parts: Parts): void {
+    if (this.#oldParts.delete(parts)) parts.close();
   }
 
   // ---- the end
@@ -273,6 +294,7 @@ export class MailServer {
     const grace = this.settings.shutdown_timeout;
     await Promise.all([this.#mx?.close(grace), this.#submission?.close(grace), this.#imap?.close(Math.min(grace, 5_000))]);
     this.#certificates?.close();
+    for (const parts of this.#oldParts) this.#closeOld(parts);
     this.#parts.close();
     this.#store.close();
     await this.#hashing.close();

@@ -31,7 +31,7 @@ interface Walk {
   readonly calls: readonly string[];
   readonly name: string;
   /** From one N to the next. */
-  readonly stride?: number;
+  readonly stride?: (call: string) => number;
   /** Before each step. */
   readonly reset?: () => Promise<void>;
   /** After each step and its repeat: the first reply (empty when it was cut) and how often each recipient has the message. */
@@ -39,10 +39,10 @@ interface Walk {
 }
 
 /** Gives where the server was killed: `rename 2`. */
-async function walk({ calls, stride = 1, ...rest }: Walk): Promise<string[]> {
+async function walk({ calls, stride = () => 1, ...rest }: Walk): Promise<string[]> {
   const killed: string[] = [];
   for (const call of calls)
-    for (let n = 1; ; n += stride) {
+    for (let n = 1; ; n += stride(call)) {
       assert.ok(n < MOST_STEPS, 'the walk does not end');
       if (!(await step(rest, call, n))) break;
       killed.push(`${call} ${n}`);
@@ -118,14 +118,14 @@ test('row 1: killed before a write of a delivery, nothing partial is ever visibl
     host,
     to: [ANA],
     calls: ['write'],
-    stride: ALL_STEPS ? 1 : 5,
+    stride: () => (ALL_STEPS ? 1 : 7),
     name: 'write',
     verify: async ({ copies: [copies = 0], reply, at }) => {
       assert.ok(copies === 1 || (reply === '' && copies === 2), `${at}: ${copies} copies`);
       await check.check(host.ports.imap, ANA, USERS[ANA]);
     },
   });
-  assert.ok(killed.length >= 3, killed.join(', '));
+  assert.ok(killed.length >= 2, killed.join(', '));
 });
 
 test('row 6: killed anywhere between three recipients, after the repeat each has the message exactly once', async (t) => {
@@ -139,13 +139,15 @@ test('row 6: killed anywhere between three recipients, after the repeat each has
     to,
     calls: CALLS,
     name: 'three',
+    // Most of its syncs come before anything is to be seen.
+    stride: (call) => (ALL_STEPS || call !== 'fsync' ? 1 : 3),
     verify: async ({ copies, reply, at }) => {
       // The transaction as a whole may have been done when its reply was cut: that alone may bring the message twice, and then to all.
       const cut = reply === '' && copies.every((count) => count === 2);
       assert.ok(cut || copies.every((count) => count === 1), `${at}: ${copies.join(', ')} copies`);
     },
   });
-  for (const at of ['fsync 1', 'fsync 8', 'rename 1', 'rename 2', 'rename 3', 'rename 4', 'unlink 1'])
+  for (const at of ['fsync 1', 'fsync 7', 'rename 1', 'rename 2', 'rename 3', 'rename 4', 'unlink 1'])
     assert.ok(killed.includes(at), `${at} of ${killed.join(', ')}`);
 });
 

@@ -12,6 +12,7 @@ import { after, before, test, type TestContext } from 'node:test';
 import { parse, stringify } from 'yaml';
 import { eventually, freePorts, PROJECT } from '../support/mail-host.ts';
 import { findProgram, requireProgram, requireRoot, run, type RunResult } from '../support/programs.ts';
+import { SmtpSender } from '../support/smtp-send.ts';
 
 /** The oldest that runs Buzon itself, and the one below it that hands over. */
 const NODE_22 = '22.19.0';
@@ -26,7 +27,7 @@ const FIXED_PORTS: Readonly<Record<string, number>> = {
   imap: 2143,
   imaps: 2993,
 };
-const INSTALL_MS = 180_000;
+const INSTALL_MS = 300_000;
 
 let scratch: string;
 /** node's folder by its major version, for PATH. */
@@ -295,13 +296,21 @@ for (const major of [20, 22, 24])
     assert.equal(await demo.stop(), 0, demo.output);
   });
 
-test('two SIGINTs at once, as a terminal’s Ctrl-C under npm gives, end the demo in good order', async (t) => {
+test('two SIGINTs at once, as a terminal’s Ctrl-C under npm gives, end the demo in good order: mail in flight is taken', async (t) => {
   if (!users) return t.skip('the first start did not come up');
   await usePorts(users.tree, await freePorts(5));
   await using demo = new Demo({ ...users, major: 20 }, ['dist/server.js']);
   await demo.ready();
+  const smtp = await SmtpSender.connect(Number(/^ {2}smtp +(\d+)$/m.exec(demo.output)?.[1]));
+  await smtp.command('MAIL FROM:<eva@remote.test>', '250');
+  await smtp.command('RCPT TO:<ana@example.test>', '250');
+  await smtp.command('DATA', '354');
   const exit = once(demo.child, 'exit');
   process.kill(-(demo.child.pid ?? 0), 'SIGINT');
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  process.kill(-(demo.child.pid ?? 0), 'SIGINT');
+  await smtp.command('Subject: in flight\r\n\r\nhello\r\n.', '250');
+  await smtp.quit();
   await exit;
   assert.equal(demo.child.exitCode, 0, demo.output);
   assert.match(await readFile(join(users.tree, 'demo/buzon.log'), 'utf8'), /"event":"server\.stopped"\}\n$/);

@@ -2,8 +2,14 @@
 import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import { test } from 'node:test';
+import { sleep } from '../../src/lib/async.ts';
 import { playSmtp, SmtpClient } from '../support/smtp-script.ts';
 import { certificatesFor, SmtpTestServer } from '../support/smtp-server.ts';
+
+/** Time for the client to go on. */
+const slowRcpt = async (stage: string): Promise<undefined> => {
+  if (stage === 'rcpt') await sleep(200);
+};
 
 test('commands in their order, and each out of it', async (t) => {
   const server = await SmtpTestServer.start(t);
@@ -265,7 +271,17 @@ test('row 19: a body before 354, and pipelining where it is not allowed: 554 5.5
   client.socket.uncork();
   assert.equal(await client.reply(), early);
   await client.ends();
-  assert.equal(server.messages.length, 0);
+  // And while the server is busy with a command before it.
+  const slow = await SmtpTestServer.start(t, { onStage: slowRcpt });
+  const hasty = await SmtpClient.hello(slow.port);
+  await hasty.commands(['MAIL FROM:<eva@remote.test>', '250']);
+  hasty.send('RCPT TO:<ana@example.test>\r\nDATA\r\n');
+  await sleep(50);
+  hasty.send('Subject: early\r\n');
+  assert.match(await hasty.reply(), /^250/);
+  assert.equal(await hasty.reply(), early);
+  await hasty.ends();
+  assert.equal(server.messages.length + slow.messages.length, 0);
 });
 
 test('too many errors end the session with 421 4.7.0; so do requests of a browser', async (t) => {
@@ -292,7 +308,7 @@ test('too many errors end the session with 421 4.7.0; so do requests of a browse
 });
 
 test('a client that has said everything and closed its half gets its replies', async (t) => {
-  const server = await SmtpTestServer.start(t);
+  const server = await SmtpTestServer.start(t, { onStage: slowRcpt });
   const socket = connect({ port: server.port, host: '127.0.0.1', allowHalfOpen: true });
   let said = '';
   socket.setEncoding('latin1').on('data', (text: string) => (said += text));

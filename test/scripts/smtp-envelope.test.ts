@@ -207,6 +207,21 @@ test('recipients: extensions, quoted local parts, any case, postmaster and abuse
   });
 });
 
+test('the postmaster without a domain is the host’s; domains keep the case that they were written in', async (t) => {
+  const server = await SmtpTestServer.start(t);
+  await using client = await SmtpClient.hello(server.port);
+  assert.match(await client.message('Eva@Remote.Test', ['Postmaster', 'Ana+X@Example.Test'], 'a: b'), /^250/);
+  const { sender, recipients } = (server.messages[0] as KeptMessage).envelope;
+  assert.equal(sender, 'Eva@Remote.Test');
+  assert.deepEqual(
+    recipients.map(({ address, route }) => [address, route.kind === 'deliver' ? route.targets : []]),
+    [
+      ['Postmaster@mail.example.test', [{ kind: 'mailbox', address: 'ana@example.test', recipient: 'ana@example.test' }]],
+      ['Ana+X@Example.Test', [{ kind: 'mailbox', address: 'ana@example.test', recipient: 'Ana+X@Example.Test' }]],
+    ],
+  );
+});
+
 test('aliases of the host: to a command, a file, an include and a circle refused, to outside 451 4.3.0 while there is no queue', async (t) => {
   const server = await SmtpTestServer.start(t, {
     ...generous,

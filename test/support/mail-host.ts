@@ -163,9 +163,9 @@ export class MailHost {
       };
       child.stdout.setEncoding('utf8').on('data', take);
       child.stderr.setEncoding('utf8').on('data', take);
-      child.once('exit', (status) => {
+      child.once('exit', (status, signal) => {
         clearTimeout(timer);
-        reject(new Error(`the server ended with ${status}: ${this.#output}`));
+        reject(new Error(`the server ended with ${status ?? signal}: ${this.#output}`));
       });
     });
     await ready;
@@ -204,6 +204,10 @@ export class MailHost {
     } catch {
       return [];
     }
+  }
+  /** Names in a folder of the data directory, sorted; empty when it is not there. */
+  async dataNames(...folder: string[]): Promise<string[]> {
+    return (await readdir(join(this.directory, 'data', ...folder)).catch(() => [])).sort();
   }
   /** All messages of INBOX on disk, as text. */
   async inbox(address: string): Promise<string[]> {

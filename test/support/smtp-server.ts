@@ -1,6 +1,6 @@
 // Receiving and submission in the test's process: real sockets, sessions and routing; messages are kept in memory, accounts are given.
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer, type AddressInfo, type Server } from 'node:net';
+import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
@@ -27,8 +27,8 @@ export interface SmtpTestOptions {
   readonly certificates?: Readonly<Record<string, SecureContext>>;
   readonly tlsLevel?: SmtpSessionOptions['tlsLevel'];
   readonly bareNewline?: SmtpSessionOptions['bareNewline'];
-  /** What every peer's address is said to be: `192.0.2.1` makes them strangers. */
-  readonly remoteAddress?: string;
+  /** What every peer's address is said to be (`192.0.2.1` makes them strangers), or the addresses of one after another. */
+  readonly remoteAddress?: string | readonly string[];
   /** Whether peers are in mynetworks. */
   readonly trusted?: boolean;
   readonly mechanisms?: readonly string[];
@@ -92,15 +92,24 @@ export class SmtpTestServer {
     const shared = sessionOptions(folder, options, { logger, auth, messages });
     const smtp = new SmtpService({ ...shared, service: 'smtp' });
     const submission = new SmtpService({ ...shared, service: 'submission' });
+    const sockets = new Set<Socket>();
+    let peers = 0;
     const listeners = [smtp, submission, submission].map((service, i) =>
       createServer({ noDelay: true }, (socket) => {
-        if (options.remoteAddress) Object.defineProperty(socket, 'remoteAddress', { value: options.remoteAddress });
+        sockets.add(socket.once('close', () => sockets.delete(socket)));
+        const { remoteAddress } = options;
+        const value = typeof remoteAddress === 'string' ? remoteAddress : remoteAddress?.[peers++ % remoteAddress.length];
+        if (value !== undefined) Object.defineProperty(socket, 'remoteAddress', { value });
         void service.serve(socket, i === 2);
       }),
     );
     for (const listener of listeners) await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve));
     const server = new SmtpTestServer({ folder, events, messages, auth, smtp, submission }, listeners);
-    t.after(() => server.stop());
+    t.after(async () => {
+      await server.stop();
+      // Also where the server, which is what is tested, has not done it.
+      for (const socket of sockets) socket.destroy();
+    });
     return server;
   }
 

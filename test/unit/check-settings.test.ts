@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdir, utimes, writeFile } from 'node:fs/promises';
+import { createSocket } from 'node:dgram';
+import { chmod, chown, mkdir, rename, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { checkCommand } from '../../src/cli/check.ts';
@@ -7,10 +8,13 @@ import { checkSettings, type CheckDeps } from '../../src/cli/check/settings.ts';
 import { compileTable } from '../../src/config/maps/compile.ts';
 import { createSelfSigned } from '../../src/config/self-signed.ts';
 import { parseSettings } from '../../src/config/settings.ts';
-import { staticResolver, type StaticRecords } from '../../src/dns/resolver.ts';
+import { staticResolver, type Resolver, type StaticRecords } from '../../src/dns/resolver.ts';
+import { MailError } from '../../src/lib/errors.ts';
 import { captureIo } from '../support/command-io.ts';
 import { requireRoot } from '../support/programs.ts';
 import { tempFolder } from '../support/temp-folder.ts';
+
+const OWNERS: readonly string[] = ['HOME_OWNER', 'TLS_KEY_ROOT_ONLY'];
 
 /** A host as the guide sets it up, with nothing to find but what `change` makes. */
 async function host(t: TestContext) {
@@ -45,10 +49,10 @@ async function host(t: TestContext) {
       .join('\n') + '\n';
   const check = (change: Record<string, string> = {}, deps: CheckDeps = {}) =>
     checkSettings(parseSettings(yaml(change), at('buzon.yaml')), deps);
-  /** `severity CODE subject` of each finding, homes' owners aside: the test's folders are whose the test is. */
-  const codes = async (change: Record<string, string> = {}, deps: CheckDeps = {}): Promise<string[]> =>
+  /** `severity CODE subject` of each finding, those about owners aside: the test's files are whose the test is. */
+  const codes = async (change: Record<string, string> = {}, deps: CheckDeps = {}, aside = OWNERS): Promise<string[]> =>
     (await check(change, deps))
-      .filter(({ code }) => code !== 'HOME_OWNER')
+      .filter(({ code }) => !aside.includes(code))
       .map(({ severity, code, subject }) => `${severity} ${code} ${subject.replaceAll(`${folder}/`, '')}`);
   return { at, yaml, check, codes };
 }
@@ -210,10 +214,30 @@ test('homes: base, modes, owner, passwords', async (t) => {
 
 test('as root, a home that belongs to the mail tree’s owner is fine', async (t) => {
   if (!requireRoot(t)) return;
-  const { at, check } = await host(t);
-  const { chown } = await import('node:fs/promises');
+  const { at, codes } = await host(t);
   await chown(at('vhosts/example.com/info'), 65534, 65534);
-  assert.deepEqual(await check({ virtual_uid_maps: 'static:65534', virtual_gid_maps: 'static:65534' }), []);
+  assert.deepEqual(
+    await codes({ virtual_uid_maps: 'static:65534', virtual_gid_maps: 'static:65534' }, {}, ['TLS_KEY_ROOT_ONLY']),
+    [],
+  );
+});
+
+test('a key that only root may read is not taken over when it is renewed', async (t) => {
+  if (!requireRoot(t)) return;
+  const { at, codes } = await host(t);
+  await chmod(at(), 0o755);
+  await chown(at('cert.pem'), 65534, 65534);
+  const mine = { virtual_uid_maps: 'static:65534', virtual_gid_maps: 'static:65534' };
+  assert.deepEqual(await codes(mine, {}, ['HOME_OWNER']), ['warning TLS_KEY_ROOT_ONLY key.pem']);
+  await chown(at('key.pem'), 65534, 65534);
+  assert.deepEqual(await codes(mine, {}, ['HOME_OWNER']), []);
+  await mkdir(at('live'), { mode: 0o700 });
+  await symlink(at('key.pem'), at('linked.key'));
+  await rename(at('cert.pem'), at('live/cert.pem'));
+  assert.deepEqual(
+    await codes({ ...mine, smtpd_tls_cert_file: at('live/cert.pem'), smtpd_tls_key_file: at('linked.key') }, {}, ['HOME_OWNER']),
+    ['warning TLS_KEY_ROOT_ONLY live/cert.pem'],
+  );
 });
 
 const KEY = 'MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQC7';
@@ -331,10 +355,55 @@ test('MTA-STS: a policy without its record, and one that is not there', async (t
   const { at, codes } = await host(t);
   const change = { mta_sts: '[{domain: example.com, file: mta-sts.txt}]' };
   assert.deepEqual(await codes(change), ['error MTASTS_UNREADABLE example.com']);
+  await writeFile(at('mta-sts.txt'), POLICY.replace('mail.example.com', 'example.com'));
+  // Without DNS the hostname is taken for the MX.
+  assert.deepEqual(await codes(change), ['error MTASTS_MX example.com']);
   await writeFile(at('mta-sts.txt'), POLICY);
+  assert.deepEqual(await codes(change), []);
   assert.deepEqual(await codes(change, { resolver: staticResolver(without('_mta-sts.example.com')) }), [
     'warning MTASTS_NO_RECORD example.com',
   ]);
+});
+
+test('row 44: a name server without an answer ends the questions after three, as warnings', async (t) => {
+  const { codes } = await host(t);
+  const asked: string[] = [];
+  const silent = (name: string): Promise<never> => {
+    asked.push(name);
+    return Promise.reject(new MailError('temporary', 'DNS_TIMEOUT', 'Temporary DNS failure', { detail: name }));
+  };
+  const resolver: Resolver = { mx: silent, a: silent, aaaa: silent, txt: silent, ptr: silent };
+  assert.deepEqual(
+    await codes(
+      { virtual_alias_domains: '[example.net]', virtual_alias_maps: 'inline:{ x@example.net=info@example.com }' },
+      { resolver },
+    ),
+    [
+      'warning DNS_FAILED mail.example.com',
+      'warning DNS_FAILED example.com',
+      'warning DNS_FAILED example.com',
+      'warning DNS_SILENT dns',
+    ],
+  );
+  assert.equal(asked.length, 3);
+});
+
+test('buzon check --dns with a name server that never answers ends by itself, with warnings only', async (t) => {
+  const { at, yaml } = await host(t);
+  // It takes the questions and is silent.
+  const server = createSocket('udp4');
+  await new Promise<void>((resolve) => server.bind(0, '127.0.0.1', resolve));
+  t.after(() => new Promise<void>((resolve) => server.close(() => resolve())));
+  const own = {
+    virtual_uid_maps: `static:${process.getuid?.() || 65534}`,
+    dns: `{servers: ["127.0.0.1:${server.address().port}"], timeout: 300ms}`,
+  };
+  await writeFile(at('buzon.yaml'), yaml(own));
+  const io = captureIo();
+  await checkCommand.run(['--config', at('buzon.yaml'), '--dns'], io);
+  assert.match(io.stdout, /^warning DNS_FAILED mail\.example\.com: /m);
+  assert.match(io.stdout, /^warning DNS_SILENT dns: 3 questions /m);
+  assert.doesNotMatch(io.stdout, /^error [A-Z]*(MX|SPF|DKIM|DMARC|HOST_NO)/m);
 });
 
 test('buzon check prints what it finds, and ends with 1 when there is an error', async (t) => {

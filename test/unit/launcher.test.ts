@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { nodeIsNewEnough } from '../../src/launcher.ts';
+import { nodeIsNewEnough, requireNode } from '../../src/launcher.ts';
 
 test('the launcher tells an old Node from one that every package loads on', () => {
   for (const [version, enough] of [
@@ -14,4 +14,10 @@ test('the launcher tells an old Node from one that every package loads on', () =
     ['26.10.0', true],
   ] as const)
     assert.equal(nodeIsNewEnough(version), enough, version);
+});
+
+test('a program that embeds the server on an old Node is told so', () => {
+  assert.throws(() => requireNode('20.20.2'), { message: 'buzon needs Node.js 22.19 or newer, this is 20.20.2' });
+  requireNode('22.19.0');
+  requireNode();
 });

@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { runCommand } from '../../src/cli/main.ts';
+import { captureIo } from '../support/command-io.ts';
 import { PROJECT } from '../support/mail-host.ts';
 
 const read = (path: string): Promise<string> => readFile(join(PROJECT, path), 'utf8');
@@ -36,4 +38,13 @@ test('npm start builds first, and is one process that a signal reaches', async (
   assert.match(prestart ?? '', /npm run (--silent )?build/);
   // Without exec, the signal ends the shell between npm and the server, and the server lives on without a parent.
   assert.equal(start, 'exec node dist/server.js');
+});
+
+test('the README has every command that buzon help lists', async () => {
+  const io = captureIo();
+  await runCommand(['help'], io);
+  const names = [...io.stdout.matchAll(/^ {2}(\w+) /gm)].map(([, name]) => name);
+  assert.ok(names.length >= 6, io.stdout);
+  const readme = await read('README.md');
+  for (const name of names) assert.match(readme, new RegExp(`^\\| \`buzon ${name}[ \`]`, 'm'), `buzon ${name}`);
 });

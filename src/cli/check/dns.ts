@@ -5,6 +5,9 @@ import { virtualDomains, type Report, type World } from './finding.ts';
 import { checkPolicyMx } from './mta-sts.ts';
 import { spfAllows } from './spf.ts';
 
+/** A host without DNS waits for this many answers, not for five a domain. */
+const MAX_SILENT = 3;
+
 export async function checkDns(
   world: World,
   policies: ReadonlyMap<string, readonly string[]>,
@@ -12,12 +15,22 @@ export async function checkDns(
   report: Report,
 ): Promise<void> {
   const { hostname, dkim_selector: selector } = world.settings;
+  let silent = 0;
   const ask = async (subject: string, check: () => Promise<void>): Promise<void> => {
+    if (silent >= MAX_SILENT) return;
     try {
       await check();
+      silent = 0;
     } catch (error) {
       if (!(error instanceof MailError) || error.kind !== 'temporary') throw error;
       report.warn('DNS_FAILED', subject, `DNS gave no answer (${error.detail || error.message})`, 'another try later');
+      if (++silent === MAX_SILENT)
+        report.warn(
+          'DNS_SILENT',
+          'dns',
+          `${MAX_SILENT} questions in a row went unanswered: the rest is not asked`,
+          'a name server that answers, in /etc/resolv.conf or dns: {servers: …}',
+        );
     }
   };
   let addresses: readonly string[] = [];

@@ -54,11 +54,18 @@ export function checkPolicyMx(domain: string, policy: readonly string[], exchang
   }
 }
 
-export async function checkPolicies({ settings }: World, report: Report): Promise<ReadonlyMap<string, readonly string[]>> {
+export async function checkPolicies(
+  { settings }: World,
+  knowsDns: boolean,
+  report: Report,
+): Promise<ReadonlyMap<string, readonly string[]>> {
   const found = new Map<string, readonly string[]>();
   for (const { domain, file } of settings.mta_sts) {
     const policy = await checkPolicy(domain, file, report);
-    if (policy) found.set(domain, policy);
+    if (!policy) continue;
+    found.set(domain, policy);
+    // With DNS, the domain's real MX are held against it instead.
+    if (!knowsDns && policy.length > 0) checkPolicyMx(domain, policy, [settings.hostname], report);
   }
   return found;
 }

@@ -27,7 +27,7 @@ export async function checkSettings(
   checkAddresses(world, report);
   await checkHomes(world, report);
   await checkTls(world, report);
-  const policies = await checkPolicies(world, report);
+  const policies = await checkPolicies(world, resolver !== undefined, report);
   if (resolver) await checkDns(world, policies, resolver, report);
   return report.findings;
 }

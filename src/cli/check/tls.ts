@@ -1,7 +1,12 @@
 // Certificates: usable, private, in date, and for the names that clients ask for.
 import type { X509Certificate } from 'node:crypto';
+import { realpath, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { certificateFiles, certificateNames, loadPair, type LoadedCertificate } from '../../config/certificates.ts';
+import type { Settings } from '../../config/settings.ts';
 import { MailError } from '../../lib/errors.ts';
+import { mailIdentity } from '../../worker/privileges.ts';
+import type { Identity } from '../../worker/privileges.ts';
 import type { Report, World } from './finding.ts';
 
 const SOON_MS = 14 * 86_400_000;
@@ -32,6 +37,7 @@ export async function checkTls({ settings, clock }: World, report: Report): Prom
     }
   }
   for (const { files, x509 } of loaded) {
+    await checkReadable(settings, files, report);
     checkDates(report, files.cert, x509, clock.now());
     for (const name of files.domains)
       if (!covers(x509, name))
@@ -50,6 +56,33 @@ export async function checkTls({ settings, clock }: World, report: Report): Prom
       `no certificate is for the hostname, which the MX records point to`,
       `a certificate for ${settings.hostname}`,
     );
+}
+
+/** Root is given up after the start: what only root can read is not read again when it is renewed. */
+async function checkReadable(settings: Settings, { cert, key }: LoadedCertificate['files'], report: Report): Promise<void> {
+  const owner = await mailIdentity(settings).catch(() => undefined);
+  // Another owner than root is who starts the server, too.
+  if (!owner || owner.uid === 0) return;
+  for (const file of [cert, key]) {
+    const barred = await firstBarred(await realpath(file), owner);
+    if (barred !== undefined)
+      report.warn(
+        'TLS_KEY_ROOT_ONLY',
+        file,
+        `uid ${owner.uid} may not use ${barred}: a renewed certificate is taken over only at the next start`,
+        `a copy that uid ${owner.uid} may read, made after each renewal`,
+      );
+  }
+}
+
+/** The file or the folder on the way to it that `who` may not read or enter, by its mode (ACLs are not looked at). */
+async function firstBarred(path: string, who: Identity): Promise<string | undefined> {
+  for (let at = path; ; at = dirname(at)) {
+    const { uid, gid, mode } = await stat(at);
+    const bits = uid === who.uid ? mode >> 6 : gid === who.gid ? mode >> 3 : mode;
+    if ((bits & (at === path ? 4 : 1)) === 0) return at;
+    if (at === dirname(at)) return undefined;
+  }
 }
 
 function checkDates(report: Report, file: string, x509: X509Certificate, now: number): void {
