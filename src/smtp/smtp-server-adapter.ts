@@ -147,6 +147,8 @@ class PullParser extends SMTPStream {
 class GuardedConnection extends SMTPConnection implements SmtpWire {
   readonly #serve: ServeWire;
   readonly #handshakeTimeout: () => number;
+  /** Who waits for the socket's end: those that count connections. */
+  readonly #closeListeners: readonly ((hadError: boolean) => void)[];
   tls: TlsInfo | undefined;
   #gone = false;
   /** The end of the handshake that runs: true when the connection is encrypted. */
@@ -156,6 +158,8 @@ class GuardedConnection extends SMTPConnection implements SmtpWire {
     super(server, socket);
     this.#serve = serve;
     this.#handshakeTimeout = handshakeTimeout;
+    // As they are, so that what listens once does so only once; before the package's own are among them.
+    this.#closeListeners = socket.rawListeners('close') as ((hadError: boolean) => void)[];
     this.needsUpgrade = implicitTls;
   }
 
@@ -168,6 +172,12 @@ class GuardedConnection extends SMTPConnection implements SmtpWire {
       this._ready = true;
       return ready ? this.#serve(this) : undefined;
     });
+  }
+  /** The package takes all listeners off the socket that TLS wraps; it is closed with the TLS socket, and those who count must hear of it. */
+  override upgrade(callback: () => void, secureCallback?: () => void): void {
+    const raw = this._socket;
+    super.upgrade(callback, secureCallback);
+    for (const listener of this.#closeListeners) raw.on('close', listener);
   }
   override _createParser(): SMTPStream {
     return new PullParser();
