@@ -62,7 +62,11 @@ function readArguments(args: readonly string[]) {
   }
   const { values, positionals } = parsed;
   const command = COMMANDS.find((name) => name === positionals[0]);
-  if (values.help || !command || positionals.length > 1) throw new UsageError(values.help ? '' : 'which command?');
+  if (values.help) {
+    console.log(USAGE);
+    process.exit(0);
+  }
+  if (!command || positionals.length > 1) throw new UsageError('which command?');
   const unknown = values.scenario.find((name) => !SCENARIOS.some((s) => s.name === name));
   if (unknown !== undefined) throw new UsageError(`no scenario ${unknown}`);
   if (!['off', 'on', 'both'].includes(values.checks)) throw new UsageError(`--checks ${values.checks}: off, on or both`);
