@@ -11,7 +11,7 @@ import type { Hashing } from './hashing.ts';
 import { hmacMd5From, cramMd5Context } from './md5.ts';
 import { cramMd5, login, plain, scram, type SaslBackend } from './sasl.ts';
 import { parseScram, parseStored, plainSecret, unsupportedReason, type ScramSecret } from './stored-password.ts';
-import { Throttle, type ThrottleOptions } from './throttle.ts';
+import { Throttle, type LoginThrottle, type ThrottleOptions } from './throttle.ts';
 import type { Account, Authenticator, LoginOrigin, LoginResult, SaslExchange, SaslStep } from './types.ts';
 
 export interface AuthenticatorOptions {
@@ -27,6 +27,8 @@ export interface AuthenticatorOptions {
   readonly defaultScheme: string;
   readonly hostname: string;
   readonly throttle: Omit<ThrottleOptions, 'now'>;
+  /** Stands for the own table: several processes share one. */
+  readonly sharedThrottle?: LoginThrottle;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -39,7 +41,8 @@ const UNAVAILABLE: LoginResult = { ok: false, reason: 'unavailable' };
 
 export class PasswdAuthenticator implements Authenticator {
   readonly #o: AuthenticatorOptions;
-  readonly #throttle: Throttle;
+  readonly #own: Throttle;
+  readonly #throttle: LoginThrottle;
   readonly #watch: AccountWatch;
   /** Keys what is only to be recognised within this process: remembered passwords, invented salts. */
   #key = randomBytes(32);
@@ -52,7 +55,8 @@ export class PasswdAuthenticator implements Authenticator {
   constructor(options: AuthenticatorOptions) {
     this.#o = options;
     const { clock, defaultScheme } = options;
-    this.#throttle = new Throttle({ ...options.throttle, now: () => clock.now() });
+    this.#own = new Throttle({ ...options.throttle, now: () => clock.now() });
+    this.#throttle = options.sharedThrottle ?? this.#own;
     this.#watch = new AccountWatch({ clock, markOf: (address) => this.#markNow(address) });
     this.#decoys = new Decoys(this.#key, defaultScheme, () => clock.now());
   }
@@ -62,7 +66,7 @@ export class PasswdAuthenticator implements Authenticator {
     this.#key = old.#key;
     this.#remembered = old.#remembered;
     this.#decoys = old.#decoys;
-    this.#throttle.inherit(old.#throttle);
+    this.#own.inherit(old.#own);
     this.#watch.inherit(old.#watch);
   }
 
@@ -90,7 +94,7 @@ export class PasswdAuthenticator implements Authenticator {
   }
 
   async login(user: string, password: string, origin: LoginOrigin): Promise<LoginResult> {
-    if (this.#throttle.isBlocked(origin.remoteAddress)) return THROTTLED;
+    if (await this.#throttle.isBlocked(origin.remoteAddress)) return THROTTLED;
     const began = performance.now();
     try {
       const credentials = await this.#lookUp(user);
@@ -158,10 +162,10 @@ export class PasswdAuthenticator implements Authenticator {
       this.#marks.set(credentials.account, markOf(credentials));
       return { ok: true, account: credentials.account };
     }
-    const delay = this.#throttle.failed(origin.remoteAddress);
+    const delay = await this.#throttle.failed(origin.remoteAddress);
     const wait = began + delay - performance.now();
     if (wait > 0) await new Promise<void>((resolve) => void this.#o.clock.after(wait, resolve));
-    return this.#throttle.isBlocked(origin.remoteAddress) ? THROTTLED : FAILED;
+    return (await this.#throttle.isBlocked(origin.remoteAddress)) ? THROTTLED : FAILED;
   }
 
   // ---- mechanisms that prove a secret
@@ -173,7 +177,7 @@ export class PasswdAuthenticator implements Authenticator {
       nonce: () => randomBytes(18).toString('base64url'),
       password: async (user, password) => ({ result: await this.login(user, password, origin) }),
       scram: async (user, hash) => {
-        if (this.#throttle.isBlocked(origin.remoteAddress)) return { result: THROTTLED };
+        if (await this.#throttle.isBlocked(origin.remoteAddress)) return { result: THROTTLED };
         try {
           return await this.#scramSecret(user, hash);
         } catch (error) {
@@ -186,7 +190,7 @@ export class PasswdAuthenticator implements Authenticator {
   }
 
   async #conclude(user: string, proven: boolean, origin: LoginOrigin, began: number): Promise<SaslStep> {
-    if (this.#throttle.isBlocked(origin.remoteAddress)) return { result: THROTTLED };
+    if (await this.#throttle.isBlocked(origin.remoteAddress)) return { result: THROTTLED };
     try {
       const credentials = await this.#lookUp(user);
       const good = proven && credentials?.mayComeFrom(origin.remoteAddress) === true;

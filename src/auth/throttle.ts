@@ -14,6 +14,14 @@ export interface ThrottleOptions {
   readonly now: () => number;
 }
 
+/** What a log-in asks; another process may keep the table, then the answers are promises. */
+export interface LoginThrottle {
+  isBlocked(address: string): boolean | Promise<boolean>;
+  /** Notes a failure; gives the milliseconds that its answer is to take. */
+  failed(address: string): number | Promise<number>;
+  succeeded(address: string): void;
+}
+
 export const DEFAULT_THROTTLE = { delay: 2_000, maxDelay: 15_000, limit: 10, forget: 900_000 } as const;
 
 /** Addresses remembered. */
@@ -25,7 +33,7 @@ interface Block {
   lastSuccess: number;
 }
 
-export class Throttle {
+export class Throttle implements LoginThrottle {
   readonly #o: ThrottleOptions;
   #blocks = new Map<string, Block>();
 

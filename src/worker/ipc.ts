@@ -30,6 +30,11 @@ export type Question =
   | { readonly kind: 'pem'; readonly path: string }
   /** One more of `key` (connections of an address, sessions of a user) unless `limit` is reached in all workers. Answer: boolean. */
   | { readonly kind: 'admit'; readonly scope: string; readonly key: string; readonly limit: number }
+  /** Failed log-ins of an address. Answer: whether it is blocked; the milliseconds that a failure's answer is to take. */
+  | { readonly kind: 'login-blocked'; readonly address: string }
+  | { readonly kind: 'login-failed'; readonly address: string }
+  /** No answer is waited for. */
+  | { readonly kind: 'login-succeeded'; readonly address: string }
   /** One less. No answer is waited for. */
   | { readonly kind: 'leave'; readonly scope: string; readonly key: string };
 
@@ -37,6 +42,9 @@ export interface Answers {
   readonly pem: PemFile;
   readonly admit: boolean;
   readonly leave: undefined;
+  readonly 'login-blocked': boolean;
+  readonly 'login-failed': number;
+  readonly 'login-succeeded': undefined;
 }
 
 const MAX_TEXT = 4_096;
@@ -53,7 +61,9 @@ export function readWord(message: unknown): Word | undefined {
   return asked && { type, id, question: asked };
 }
 
-function readQuestion({ kind, path, scope, key, limit }: Record<string, unknown>): Question | undefined {
+function readQuestion({ kind, path, address, scope, key, limit }: Record<string, unknown>): Question | undefined {
+  if (kind === 'login-blocked' || kind === 'login-failed' || kind === 'login-succeeded')
+    return isText(address) ? { kind, address } : undefined;
   if (kind === 'pem') return isText(path) ? { kind, path } : undefined;
   if (!isText(scope) || !isText(key)) return undefined;
   if (kind === 'leave') return { kind, scope, key };

@@ -5,6 +5,7 @@
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { createHashing, type Hashing } from '../auth/hashing.ts';
+import type { LoginThrottle } from '../auth/throttle.ts';
 import { certificateFiles, CertificateStore, type PemFile } from '../config/certificates.ts';
 import type { Listener } from '../config/listeners.ts';
 import type { Settings } from '../config/settings.ts';
@@ -27,6 +28,12 @@ import { dropPrivileges, mailIdentity, type Identity } from './privileges.ts';
 import type { InheritedSocket } from './systemd.ts';
 import { serverHandshake } from './tls.ts';
 
+/** What several processes that serve the same addresses have in common. */
+export interface SharedState extends Counters {
+  readonly readPem: (path: string) => Promise<PemFile>;
+  readonly throttle: LoginThrottle;
+}
+
 export interface MailServerDeps {
   readonly logger?: Logger;
   readonly clock?: Clock;
@@ -35,7 +42,7 @@ export interface MailServerDeps {
   /** Gives up root once the ports are bound: for a process that is nothing but this server (or a worker of it). */
   readonly dropPrivileges?: boolean;
   /** This is one of several processes that serve the same addresses; others read the keys for it and count what they share. */
-  readonly worker?: Counters & { readonly readPem: (path: string) => Promise<PemFile> };
+  readonly worker?: SharedState;
   /** Listening sockets that this process got from the one that started it. */
   readonly inherited?: readonly InheritedSocket[];
   /** Asked at each stage of an SMTP session before its own checks: a reply refuses it. */
@@ -90,6 +97,7 @@ export class MailServer {
       clock: this.#clock,
       hashing: this.#hashing,
       queue: this.#deps.queue ?? noQueue,
+      ...(this.#deps.worker ? { throttle: this.#deps.worker.throttle } : {}),
       intents: this.#intents,
       storeOf: (location) => this.#store.account(location),
     });

@@ -3,7 +3,7 @@
 import { Accounts } from '../auth/accounts.ts';
 import { PasswdAuthenticator } from '../auth/authenticator.ts';
 import type { Hashing } from '../auth/hashing.ts';
-import { DEFAULT_THROTTLE } from '../auth/throttle.ts';
+import { DEFAULT_THROTTLE, type LoginThrottle } from '../auth/throttle.ts';
 import { openDomainList, type DomainList } from '../config/domain-list.ts';
 import { openAliases, openTable, type OpenTable } from '../config/maps/table.ts';
 import { networkMatcher } from '../config/networks.ts';
@@ -21,6 +21,8 @@ export interface PartsDeps {
   readonly clock: Clock;
   readonly hashing: Hashing;
   readonly queue: OutboundQueue;
+  /** Of all processes of the server; undefined when this is the only one. */
+  readonly throttle?: LoginThrottle;
   readonly intents: Intents;
   readonly storeOf: (location: MailLocation) => AccountStore;
 }
@@ -57,6 +59,7 @@ export class Parts {
         ...(settings.auth_default_realm === undefined ? {} : { realm: settings.auth_default_realm }),
         defaultScheme: settings.default_pass_scheme,
         hostname: settings.hostname,
+        ...(deps.throttle ? { sharedThrottle: deps.throttle } : {}),
         throttle: { ...DEFAULT_THROTTLE, delay: settings.auth_failure_delay, limit: settings.auth_failure_limit },
         clock,
         logger,

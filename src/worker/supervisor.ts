@@ -8,6 +8,7 @@
 // a killed worker hanging.)
 import { fork, type ChildProcess } from 'node:child_process';
 import { createServer, type AddressInfo } from 'node:net';
+import { DEFAULT_THROTTLE, Throttle } from '../auth/throttle.ts';
 import { certificateFiles, readPemFile } from '../config/certificates.ts';
 import type { Listener } from '../config/listeners.ts';
 import type { Settings } from '../config/settings.ts';
@@ -51,6 +52,7 @@ export class Supervisor {
   readonly #logger: Logger;
   readonly #clock: Clock;
   readonly #counters = new SharedCounters();
+  #throttle: Throttle;
   readonly #workers = new Map<number, Worker>();
   readonly #pauses = new Map<number, number>();
   readonly #restarts = new Set<() => void>();
@@ -66,6 +68,7 @@ export class Supervisor {
     this.#clock = options.clock ?? systemClock;
     this.#settings = options.settings;
     this.#readable = pemPaths(options.settings);
+    this.#throttle = this.#makeThrottle(options.settings);
   }
 
   get #inherited(): readonly InheritedSocket[] {
@@ -79,6 +82,10 @@ export class Supervisor {
   }
   get addresses(): BoundAddress[] {
     return [...this.#settings.listeners];
+  }
+
+  #makeThrottle({ auth_failure_delay: delay, auth_failure_limit: limit }: Settings): Throttle {
+    return new Throttle({ ...DEFAULT_THROTTLE, delay, limit, now: () => this.#clock.now() });
   }
 
   /** Resolves when every worker serves. @throws MailError config when an address cannot be had or a worker cannot start */
@@ -178,6 +185,12 @@ export class Supervisor {
       }
       case 'leave':
         return this.#counters.leave(worker.number, question.scope, question.key);
+      case 'login-blocked':
+        return this.#order(worker, { type: 'answer', id, value: this.#throttle.isBlocked(question.address) });
+      case 'login-failed':
+        return this.#order(worker, { type: 'answer', id, value: this.#throttle.failed(question.address) });
+      case 'login-succeeded':
+        return this.#throttle.succeeded(question.address);
       case 'pem':
         return this.#order(worker, { type: 'answer', id, ...(await this.#pem(question.path)) });
     }
@@ -199,6 +212,9 @@ export class Supervisor {
     // What is bound stays bound: listeners are taken at a start.
     this.#settings = { ...settings, listeners: this.#settings.listeners };
     this.#readable = new Set([...this.#readable, ...pemPaths(settings)]);
+    const throttle = this.#makeThrottle(settings);
+    throttle.inherit(this.#throttle);
+    this.#throttle = throttle;
     for (const worker of this.#workers.values()) this.#order(worker, { type: 'reload', settings: this.#settings });
   }
 

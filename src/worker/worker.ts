@@ -52,6 +52,10 @@ export class SupervisorLink {
   say(word: Word): void {
     if (process.connected) process.send?.(word, undefined, {}, () => undefined);
   }
+  /** What no answer is waited for. */
+  tell(question: Question): void {
+    this.say({ type: 'ask', id: 0, question });
+  }
   /** @throws when the supervisor refuses, cannot, or is gone */
   ask<K extends Question['kind']>(question: Question & { kind: K }): Promise<Answers[K]> {
     const id = ++this.#last;
@@ -98,9 +102,14 @@ class Worker {
       dropPrivileges: true,
       inherited,
       worker: {
+        throttle: {
+          isBlocked: (address) => supervisor.ask({ kind: 'login-blocked', address }),
+          failed: (address) => supervisor.ask({ kind: 'login-failed', address }),
+          succeeded: (address) => supervisor.tell({ kind: 'login-succeeded', address }),
+        },
         readPem: (path) => supervisor.ask({ kind: 'pem', path }),
         admit: (scope, key, limit) => supervisor.ask({ kind: 'admit', scope, key, limit }),
-        leave: (scope, key) => supervisor.say({ type: 'ask', id: 0, question: { kind: 'leave', scope, key } }),
+        leave: (scope, key) => supervisor.tell({ kind: 'leave', scope, key }),
       },
     });
     await server.start();

@@ -1,10 +1,12 @@
 // The server in several processes, as an administrator starts it: root binds and reads the keys, workers without any right serve.
 import assert from 'node:assert/strict';
-import { readdir, readFile, readlink } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, readlink, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { ImapFlow } from 'imapflow';
-import { eventually, MailHost, startMailHost, TREE_OWNER, type MailHostOptions } from '../support/mail-host.ts';
-import { requireRoot } from '../support/programs.ts';
+import { eventually, MailHost, PROJECT, startMailHost, TREE_OWNER, type MailHostOptions } from '../support/mail-host.ts';
+import { requireRoot, run, type RunResult } from '../support/programs.ts';
 import { deliverBySmtp, SmtpSender } from '../support/smtp-send.ts';
 
 const ANA = 'ana@example.test';
@@ -65,6 +67,31 @@ test('no thread of a worker has a right of root: uid, gid, groups, capabilities'
         `thread ${thread} of ${pid}`,
       );
     }
+});
+
+test('the program’s own folder may be root’s alone: whatever a worker needs of it is there before it gives root up', async (t) => {
+  if (!requireRoot(t)) return;
+  const folder = await mkdtemp(join(tmpdir(), 'buzon-program-'));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  for (const part of ['dist', 'package.json', 'node_modules']) {
+    const copy = (how: string): Promise<RunResult> => run('/bin/cp', [how, join(PROJECT, part), folder], { timeoutMs: 60_000 });
+    // By hard links, where both are on one file system.
+    if ((await copy('-al')).status !== 0) assert.equal((await copy('-a')).status, 0);
+  }
+  const { mode } = await stat(folder);
+  assert.equal(mode & 0o777, 0o700);
+  for (const workers of [2, 0]) {
+    await using host = await startMailHost({ program: folder, settings: { workers } });
+    // A password hashed in a thread, an alias table in SQLite, an index, a message, TLS.
+    const hash = await run('/usr/bin/doveadm', ['pw', '-s', 'ARGON2ID', '-p', 'ana-secret']);
+    await host.ownedFile(join(host.maildir(ANA), 'shadow'), `ana:${hash.stdout.trim()}\n`, 0o600);
+    await deliverBySmtp(host.ports.smtp, { from: 'eva@remote.test', to: [ANA], data: message('one') });
+    await using client = await imap(host);
+    await client.mailboxOpen('INBOX');
+    const fetched = await client.fetchOne('1', { envelope: true, bodyStructure: true });
+    assert.equal(fetched && fetched.envelope?.subject, 'one');
+    assert.doesNotMatch(host.output, /"level":"error"/);
+  }
 });
 
 test('both workers take connections, and what one stores the other’s IDLE session hears of', async () => {
@@ -155,4 +182,26 @@ test('an address that another program has is told before any worker starts', asy
     settings: { workers: 2, listeners: [{ protocol: 'smtp', address: '127.0.0.1', port: host.ports.smtp }] },
   });
   await assert.rejects(second.start(), /smtp: another program listens on 127\.0\.0\.1:\d+ already/);
+});
+
+test('failed log-ins are counted over all workers', async () => {
+  await using host = await inWorkers({ settings: { auth_failure_limit: 6 } });
+  const wrong = Buffer.from('\0ana@example.test\0wrong').toString('base64');
+  const serving = new Set<number>();
+  let answer = '';
+  for (let n = 1; n <= 6; n++) {
+    const sender = await SmtpSender.connect(host.ports.submission);
+    serving.add(await servedBy(host, sender.localPort));
+    answer = await sender.command(`AUTH PLAIN ${wrong}`, n < 6 ? '535' : '421 4.7.0');
+    await sender.quit();
+  }
+  assert.match(answer, /too many/);
+  // Whichever worker it comes to: the address is sent away, with the right password too.
+  for (let n = 0; n < 8; n++) {
+    const sender = await SmtpSender.connect(host.ports.submission);
+    serving.add(await servedBy(host, sender.localPort));
+    await sender.command(`AUTH PLAIN ${Buffer.from('\0ana@example.test\0ana-secret').toString('base64')}`, '421 4.7.0');
+    await sender.quit();
+  }
+  assert.equal(serving.size, 2);
 });

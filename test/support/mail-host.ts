@@ -25,6 +25,8 @@ export interface MailHostOptions {
   readonly users?: Readonly<Record<string, string>>;
   /** Merged over the settings written. */
   readonly settings?: Readonly<Record<string, unknown>>;
+  /** Folder of the built program; default this project's. */
+  readonly program?: string;
   /** Prepares the tree before the start. */
   readonly prepare?: (host: MailHost) => Promise<void>;
 }
@@ -48,6 +50,7 @@ export class MailHost {
   /** The certificate (PEM file) that clients trust. */
   readonly ca: string;
   readonly settingsFile: string;
+  #program = PROJECT;
   #child: ChildProcess | undefined;
   #output = '';
 
@@ -65,6 +68,7 @@ export class MailHost {
     const [smtp = 0, submission = 0, submissions = 0, imap = 0, imaps = 0] = await freePorts(5);
     const users = options.users ?? { 'ana@example.test': 'ana-secret', 'info@example.test': 'info-secret' };
     const host = new MailHost(directory, users, { smtp, submission, submissions, imap, imaps });
+    host.#program = options.program ?? PROJECT;
     await host.#writeTree(options.settings ?? {});
     await options.prepare?.(host);
     return host;
@@ -143,7 +147,7 @@ export class MailHost {
 
   /** Starts the server and waits (at most 20 s) until it accepts connections. @throws with its output when it ends instead */
   async start(): Promise<void> {
-    const entry = join(PROJECT, 'dist', 'server.js');
+    const entry = join(this.#program, 'dist', 'server.js');
     if (!existsSync(entry)) throw new Error('dist/server.js is missing: npm run build');
     this.#output = '';
     const child = spawn(process.execPath, [entry, '--config', this.settingsFile], { stdio: ['ignore', 'pipe', 'pipe'] });

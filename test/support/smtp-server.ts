@@ -95,7 +95,7 @@ export class SmtpTestServer {
     const listeners = [smtp, submission, submission].map((service, i) =>
       createServer({ noDelay: true }, (socket) => {
         if (options.remoteAddress) Object.defineProperty(socket, 'remoteAddress', { value: options.remoteAddress });
-        service.serve(socket, i === 2);
+        void service.serve(socket, i === 2);
       }),
     );
     for (const listener of listeners) await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve));
