@@ -29,19 +29,33 @@ export interface Credentials {
   readonly mayComeFrom: (address: string) => boolean;
 }
 
+const FOUND_MS = 1_000;
+const MAX_FOUND = 4_000;
+
 const KNOWN_EXTRA = /^(userdb_mail|userdb_quota_rule\d*|allow_nets|nopassword)$/;
 
 export class Accounts implements AccountDirectory {
   readonly #o: AccountsOptions;
   readonly #files = new PasswdFiles();
   readonly #warned = new Set<string>();
+  readonly #found = new Map<string, { readonly at: number; readonly account: Account }>();
 
   constructor(options: AccountsOptions) {
     this.#o = options;
   }
 
+  /** Where an account's mail lies; what was true a second ago is good enough for that. @throws as credentials */
   async find(address: string): Promise<Account | undefined> {
-    return (await this.credentials(address))?.account;
+    const known = this.#found.get(address);
+    if (known && performance.now() - known.at < FOUND_MS) return known.account;
+    const account = (await this.credentials(address))?.account;
+    this.#found.delete(address);
+    if (account) this.#found.set(address, { at: performance.now(), account });
+    for (const oldest of this.#found.keys()) {
+      if (this.#found.size <= MAX_FOUND) break;
+      this.#found.delete(oldest);
+    }
+    return account;
   }
 
   /** @throws MailError temporary when a map or file cannot be read */

@@ -46,12 +46,12 @@ export class LfEncoder {
     const owed = this.#heldCr && chunk[0] !== LF;
     this.#heldCr = chunk[chunk.length - 1] === CR;
     const end = this.#heldCr ? chunk.length - 1 : chunk.length;
-    if (!owed && !chunk.includes(CRLF)) return chunk.subarray(0, end);
+    if (!owed && nextCrlf(chunk, 0) < 0) return chunk.subarray(0, end);
     const out = Buffer.allocUnsafe(chunk.length + 1);
     let from = 0;
     let to = 0;
     if (owed) out[to++] = CR;
-    for (let crlf = chunk.indexOf(CRLF); crlf >= 0; crlf = chunk.indexOf(CRLF, crlf + 2)) {
+    for (let crlf = nextCrlf(chunk, 0); crlf >= 0; crlf = nextCrlf(chunk, crlf + 2)) {
       to += chunk.copy(out, to, from, crlf);
       from = crlf + 1;
     }
@@ -64,6 +64,13 @@ export class LfEncoder {
     this.#heldCr = false;
     return rest;
   }
+}
+
+/** Where a CR is that an LF follows. One byte is found much faster than two. */
+function nextCrlf(chunk: Buffer, from: number): number {
+  for (let lf = chunk.indexOf(LF, from); lf >= 0; lf = chunk.indexOf(LF, lf + 1))
+    if (lf > from && chunk[lf - 1] === CR) return lf - 1;
+  return -1;
 }
 
 /** Counts without copying: bytes as given, octets on the wire (`W=`, RFC822.SIZE), octets with LF only (`S=` of an LF file), line ends. */

@@ -80,7 +80,14 @@ export class DataScanner {
         out[n++] = CR;
         out[n++] = LF;
       } else if (byte === 0) this.irregular = true;
-      else out[n++] = byte;
+      else {
+        out[n++] = byte;
+        // The rest of the line as far as nothing in it means anything: nearly every byte of a message.
+        for (let next = chunk[i + 1]; next !== undefined && next !== CR && next !== LF && next !== 0; next = chunk[i + 1]) {
+          out[n++] = next;
+          i++;
+        }
+      }
     }
     this.#state = state;
     return { content: out.subarray(0, n), used: chunk.length, ended: false };

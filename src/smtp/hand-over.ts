@@ -1,6 +1,6 @@
 // From a message that has come in to the house that takes responsibility for it: header edited, Received added.
-import { randomBytes } from 'node:crypto';
 import type { Logger } from '../lib/logger.ts';
+import { shortId } from '../lib/short-id.ts';
 import { editHeader } from '../message/headers.ts';
 import { prefixedSource, replaceHead } from '../message/source.ts';
 import type { Client, Transaction } from './envelope.ts';
@@ -13,7 +13,7 @@ import { receivedField, type Hop } from './trace.ts';
 const DROPPED = ['bcc', 'content-length', 'resent-bcc', 'return-path'];
 
 /** As Postfix's: hexadecimal, upper case. */
-export const queueId = (): string => randomBytes(6).toString('hex').toUpperCase();
+export const queueId = (): string => shortId().toUpperCase();
 
 export interface Handover {
   readonly id: string;

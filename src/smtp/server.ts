@@ -50,12 +50,17 @@ export class SmtpService {
     if (this.#connections >= limits.connections)
       return this.#refuse(socket, implicitTls, 'too many connections, try again later');
     this.#connections++;
-    socket.once('close', () => this.#connections--);
     const block = blockOf(socket.remoteAddress);
     const leave = await takePlace(counters, 'smtp', block, limits.connectionsPerAddress).catch(() => undefined);
-    if (!leave) return this.#refuse(socket, implicitTls, 'too many connections from your address');
-    if (socket.destroyed) return leave();
-    socket.once('close', leave);
+    const gone = (): void => {
+      this.#connections--;
+      leave?.();
+    };
+    if (!leave || socket.destroyed) {
+      gone();
+      return this.#refuse(socket, implicitTls, 'too many connections from your address');
+    }
+    socket.once('close', gone);
     this.#adapter.take(socket, implicitTls);
   }
 

@@ -1,9 +1,9 @@
 // One client's session: commands, their order, their replies (RFC 5321 sections 3 and 4; RFC 6409 for submission). The bytes are the wire's, the
 // decisions about addresses the router's, the message in the end `accept`'s.
-import { randomBytes } from 'node:crypto';
 import type { Account } from '../auth/types.ts';
 import { MailError, toMailError } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
+import { shortId } from '../lib/short-id.ts';
 import { authenticate } from './authenticate.ts';
 import { mailCommand, rcptCommand, TOO_MANY_RECIPIENTS, type Client, type Refusal, type Transaction } from './envelope.ts';
 import { handOver, queueId } from './hand-over.ts';
@@ -29,7 +29,7 @@ const WITHIN_BDAT: ReadonlySet<string> = new Set(['BDAT', 'RSET', 'QUIT', 'NOOP'
 const NEED_MAIL = reply(503, '5.5.1', 'Error: need MAIL command');
 
 export class SmtpSession {
-  readonly id = randomBytes(6).toString('base64url');
+  readonly id = shortId();
   readonly options: SmtpSessionOptions;
   readonly wire: SmtpWire;
   readonly log: Logger;

@@ -65,7 +65,7 @@ async function writeBody(
   let gathered: Buffer[] = [];
   let waiting = 0;
   const flush = async (): Promise<void> => {
-    if (waiting > 0) await writeAll(handle, gathered.length === 1 ? (gathered[0] ?? EMPTY) : Buffer.concat(gathered));
+    if (waiting > 0) await writeAll(handle, gathered, waiting);
     gathered = [];
     waiting = 0;
   };
@@ -81,10 +81,13 @@ async function writeBody(
   await flush();
   return { size, wireSize: counter.wireSize };
 }
-const EMPTY = Buffer.alloc(0);
 
-async function writeAll(handle: FileHandle, bytes: Buffer): Promise<void> {
-  for (let at = 0; at < bytes.length;) at += (await handle.write(bytes, at, bytes.length - at)).bytesWritten;
+/** With one call, unless the file system takes less at a time. */
+async function writeAll(handle: FileHandle, parts: readonly Buffer[], length: number): Promise<void> {
+  const { bytesWritten } = await handle.writev(parts);
+  if (bytesWritten === length) return;
+  const rest = Buffer.concat(parts).subarray(bytesWritten);
+  for (let at = 0; at < rest.length;) at += (await handle.write(rest, at, rest.length - at)).bytesWritten;
 }
 
 /** Gives a file under `tmp/` its place. The folder's sync is the caller's. */

@@ -38,11 +38,17 @@ const MAX_ATTEMPTS = 50;
 const STALE_AFTER_MS = 100_000;
 const WARNINGS_LOGGED = 20;
 
+interface Look {
+  readonly compiled?: BigIntStats | undefined;
+  readonly text?: BigIntStats | undefined;
+}
+
 export class FileTable {
   readonly #options: FileTableOptions;
   readonly #loading = new Mutex();
   #contents: Contents | undefined;
   #state = '';
+  #looking: Promise<Look> | undefined;
   #staleSaid = '';
   #berkeleySaid = false;
 
@@ -75,7 +81,12 @@ export class FileTable {
     setImmediate(() => old?.close?.());
   }
 
-  async #look(): Promise<{ compiled?: BigIntStats; text?: BigIntStats }> {
+  /** What is at the paths now. Those who ask while somebody is looking get his answer: a busy server does not look for each of them. */
+  #look(): Promise<Look> {
+    this.#looking ??= this.#lookAnew().finally(() => (this.#looking = undefined));
+    return this.#looking;
+  }
+  async #lookAnew(): Promise<Look> {
     const { file, compiled } = this.#options;
     try {
       const [first, second] = await Promise.all([compiled ? statOrNothing(compiledName(file)) : undefined, statOrNothing(file)]);
