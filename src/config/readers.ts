@@ -41,7 +41,7 @@ export function readWords<const T extends string>(words: readonly T[]): (value: 
 
 /** How many processes serve. */
 export function readWorkers(value: unknown): number {
-  if (value === 'one for each core') return Math.min(availableParallelism(), MAX_WORKERS);
+  if (value === 'auto') return Math.min(availableParallelism(), MAX_WORKERS);
   return readInteger(value, 0, MAX_WORKERS);
 }
 const MAX_WORKERS = 64;

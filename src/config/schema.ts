@@ -452,15 +452,15 @@ function hostFields(base: string) {
     ),
     workers: field(
       {
-        type: 'number',
+        type: 'number, auto',
         description:
-          'Processes that serve; another one watches over them and alone keeps the rights that it was started with. Without this setting there is one for each core; `0` serves everything in one process.',
-        default: 'one for each core',
-        example: 2,
+          'Processes that serve (`auto`: one for each core); another one watches over them and alone keeps the rights that it was started with. `0` serves everything in one process.',
+        default: 0,
+        example: 'auto',
         restart: true,
       },
       readWorkers,
-    ).prefault('one for each core'),
+    ).prefault(0),
     data_directory: field(
       {
         type: 'path',

@@ -164,7 +164,8 @@ test('after stop no file is open, also none of the tables of before a reload', a
     return links.filter((path) => path.startsWith(directory));
   };
   // Of before and after the reload: a session that asked the old ones may still be about.
-  assert.deepEqual(await openFiles(), [`${map}.sqlite`, `${map}.sqlite`]);
+  const tables = (await openFiles()).filter((path) => path.startsWith(map));
+  assert.deepEqual(tables, [`${map}.sqlite`, `${map}.sqlite`]);
   await server.stop();
   await eventually(async () => (await openFiles()).length === 0, 'all files closed', 2_000);
 });
