@@ -67,7 +67,11 @@ export async function crashLoad(load: CrashLoad): Promise<Reckoning> {
     () => true,
     () => true,
   );
-  const watching = watch.run(ended);
+  const watching = watch.run(ended).catch((error: unknown) => {
+    client.failed = true;
+    throw error;
+  });
+  void watching.catch(() => undefined);
   for (let n = 1; n <= load.kills; n++) {
     const due = Math.floor((load.messages * n) / (load.kills + 1));
     while (client.acknowledged < due && !client.failed) await new Promise((resolve) => setTimeout(resolve, 5));
@@ -75,8 +79,7 @@ export async function crashLoad(load: CrashLoad): Promise<Reckoning> {
     await killer.kill();
     if (n % 20 === 0) load.progress?.(`${n} kills, ${client.acknowledged} acknowledged`);
   }
-  await sending;
-  await watching;
+  await Promise.all([watching, sending]);
   const twice = await reckon(host, client.sent);
   return {
     acknowledged: client.acknowledged,
