@@ -8,6 +8,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   user: async () => (await import('./user.ts')).userCommand,
   domain: async () => (await import('./domain.ts')).domainCommand,
   postmap: async () => (await import('./postmap.ts')).postmapCommand,
+  verify: async () => (await import('./verify.ts')).verifyCommand,
   reload: async () => (await import('./reload.ts')).reload,
 };
 

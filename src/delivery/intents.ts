@@ -5,12 +5,14 @@
 //
 //   <data_directory>/deliveries/<key>: {"delivered": [account …], "waiting": {account: path under tmp/ …}}
 //
-// One process delivers; a message is delivered once at a time.
+// Several processes deliver. Whoever holds the place of a key among the counters is at its message: nobody else delivers it or settles its file
+// meanwhile, and a process that dies leaves its places. What others left is seen by the folder's time of change.
 import { createHash } from 'node:crypto';
 import { mkdir, open, readdir, readFile, rename, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { KeyedMutex } from '../lib/async.ts';
-import { errnoOf } from '../lib/errors.ts';
+import { KeyedMutex, sleep } from '../lib/async.ts';
+import { ownCounters, takePlace, type Counters } from '../lib/counters.ts';
+import { errnoOf, MailError } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
 import type { MessageSource } from '../message/source.ts';
 import { removeIfThere, syncFolder } from '../storage/files.ts';
@@ -19,6 +21,13 @@ import { removeIfThere, syncFolder } from '../storage/files.ts';
 const KEPT_MS = 6 * 86_400_000;
 /** Past this age a missing copy proves nothing: other programs clear tmp/ after 36 hours (maildir(5)). */
 const PROOF_MS = 24 * 3_600_000;
+/** Past this age a folder's mtime tells every later change; younger ones may hide one within the same clock tick. */
+const SETTLED_MS = 2_000;
+/** How long a message waits for another process that delivers the same one; then its client is to send it again. */
+const WAIT_MS = 2_000;
+const WAIT_STEP_MS = 50;
+/** The counters' scope: one place a key. */
+const SCOPE = 'delivery';
 
 interface Intent {
   /** Accounts that have their copy, synced. */
@@ -31,15 +40,18 @@ export class Intents {
   readonly #folder: string;
   readonly #now: () => number;
   readonly #log: Logger;
+  readonly #counters: Counters;
   readonly #locks = new KeyedMutex();
-  /** Keys of the files that are there. */
-  readonly #known = new Set<string>();
+  /** What the folder held when it was last read, while its mtime (nanoseconds) is still this one. */
+  #seen: { readonly mtime: bigint; readonly any: boolean } | undefined;
   #recovered: Promise<void> | undefined;
 
-  constructor(dataFolder: string, now: () => number, logger: Logger) {
+  /** `counters`: those that all processes with this folder share. */
+  constructor(dataFolder: string, now: () => number, logger: Logger, counters: Counters = ownCounters()) {
     this.#folder = join(dataFolder, 'deliveries');
     this.#now = now;
     this.#log = logger;
+    this.#counters = counters;
   }
 
   /** What tells a message that is sent again: its sender and its bytes. */
@@ -58,31 +70,66 @@ export class Intents {
     return this.#recovered;
   }
   async #recover(): Promise<void> {
-    const names = await readdir(this.#folder).catch((error: unknown) => {
-      if (errnoOf(error) === 'ENOENT') return [];
-      throw error;
-    });
-    for (const name of names) {
-      const path = join(this.#folder, name);
-      const found = await stat(path).catch(() => undefined);
-      if (name.endsWith('.tmp') || (found && this.#now() - found.mtimeMs > KEPT_MS)) await unlink(path).catch(() => undefined);
-      else if (found) {
-        this.#known.add(name);
-        // One that cannot be settled now is asked again when its message comes again.
-        await this.settle(name).catch((error: unknown) => this.#log.error('delivery.intent.unsettled', { error: textOf(error) }));
+    for (const key of new Set((await this.#names()).map((name) => name.replace(/\.tmp$/, '')))) {
+      const leave = await takePlace(this.#counters, SCOPE, key, 1);
+      // Another process is at it.
+      if (!leave) continue;
+      try {
+        await this.#recoverOne(key);
+      } finally {
+        leave();
       }
     }
   }
-
-  /** Whether any delivery was interrupted (and its message has not come again yet). */
-  async any(): Promise<boolean> {
-    await this.recover();
-    return this.#known.size > 0;
+  async #recoverOne(key: string): Promise<void> {
+    const path = join(this.#folder, key);
+    await unlink(`${path}.tmp`).catch(() => undefined);
+    const found = await stat(path).catch(() => undefined);
+    if (!found) return;
+    if (this.#now() - found.mtimeMs > KEPT_MS) await unlink(path).catch(() => undefined);
+    // One that cannot be settled now is asked again when its message comes again.
+    else await this.settle(key).catch((error: unknown) => this.#log.error('delivery.intent.unsettled', { error: textOf(error) }));
+  }
+  async #names(): Promise<string[]> {
+    return readdir(this.#folder).catch((error: unknown) => {
+      if (errnoOf(error) === 'ENOENT') return [];
+      throw error;
+    });
   }
 
-  /** Runs `fn` when no other delivery of this message runs. */
+  /** Whether any delivery, of whichever process, was interrupted (and its message has not come again yet) or is going on. */
+  async any(): Promise<boolean> {
+    await this.recover();
+    // The system's clock, not an injected one: it is held against what the file system writes.
+    const now = Date.now();
+    const mtime = await mtimeOf(this.#folder);
+    if (mtime === undefined) return false;
+    if (this.#seen?.mtime === mtime) return this.#seen.any;
+    const any = (await this.#names()).length > 0;
+    // An mtime in the future (the clock was set back) tells nothing either.
+    this.#seen = now - Number(mtime / 1_000_000n) >= SETTLED_MS ? { mtime, any } : undefined;
+    return any;
+  }
+
+  /** Runs `fn` when no other delivery of this message runs, in any process. @throws MailError temporary when one runs for long */
   exclusively<T>(key: string, fn: () => Promise<T>): Promise<T> {
-    return this.#locks.run(key, fn);
+    return this.#locks.run(key, async () => {
+      const leave = await this.#place(key);
+      try {
+        return await fn();
+      } finally {
+        leave();
+      }
+    });
+  }
+  async #place(key: string): Promise<() => void> {
+    for (let waited = 0; ; waited += WAIT_STEP_MS) {
+      const leave = await takePlace(this.#counters, SCOPE, key, 1);
+      if (leave) return leave;
+      if (waited >= WAIT_MS)
+        throw new MailError('temporary', 'IN_DELIVERY', 'The same message is being delivered, try again later');
+      await sleep(WAIT_STEP_MS);
+    }
   }
 
   /** Finds out which copies were delivered, makes that known and removes those that still wait. Gives the accounts that have theirs. */
@@ -134,7 +181,6 @@ export class Intents {
     } finally {
       await handle.close();
     }
-    this.#known.add(key);
     await rename(`${path}.tmp`, path);
     await syncFolder(this.#folder);
   }
@@ -146,7 +192,7 @@ export class Intents {
   /** Nothing waits (any more); only these have theirs. Synced before it resolves. */
   async withdraw(key: string, delivered: ReadonlySet<string>): Promise<void> {
     if (delivered.size > 0) return this.record(key, delivered, {});
-    await this.#remove(key);
+    await removeIfThere(join(this.#folder, key));
     await syncFolder(this.#folder).catch((error: unknown) => {
       if (errnoOf(error) !== 'ENOENT') throw error;
     });
@@ -157,15 +203,11 @@ export class Intents {
     const mine = new Set(accounts);
     const rest = [...earlier].filter((account) => !mine.has(account));
     try {
-      await (rest.length > 0 ? this.record(key, new Set(rest), {}) : this.#remove(key));
+      await (rest.length > 0 ? this.record(key, new Set(rest), {}) : removeIfThere(join(this.#folder, key)));
     } catch (error) {
       // It costs nothing but a file: a repeat would find that all have theirs.
       this.#log.warn('delivery.intent.kept', { error: textOf(error) });
     }
-  }
-  async #remove(key: string): Promise<void> {
-    await removeIfThere(join(this.#folder, key));
-    this.#known.delete(key);
   }
 }
 
@@ -176,6 +218,15 @@ function parseIntent(text: string): Intent | undefined {
     return Object.values(waiting).every((path) => typeof path === 'string') ? { delivered, waiting } : undefined;
   } catch {
     return undefined;
+  }
+}
+
+async function mtimeOf(folder: string): Promise<bigint | undefined> {
+  try {
+    return (await stat(folder, { bigint: true })).mtimeNs;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
   }
 }
 

@@ -75,3 +75,17 @@ export function lockFile(file: string): FolderLock {
   }
   return { release: () => db.close() };
 }
+
+/** A lock that any number of processes hold at a time; `lockFile` on the same file fails while one does. @throws as lockFile */
+export function shareFile(file: string): FolderLock {
+  const db = new Database(file, { timeout: 0 });
+  try {
+    // A transaction that has read holds SQLite's SHARED lock.
+    db.exec('BEGIN');
+    db.prepare('SELECT count(*) FROM sqlite_master').get();
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+  return { release: () => db.close() };
+}

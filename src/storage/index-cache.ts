@@ -8,6 +8,8 @@ import type { MessageStructure } from '../message/types.ts';
 import { isBusy, openCache, type Sqlite, type Statement } from './sqlite.ts';
 import type { MessageFacts } from './types.ts';
 
+/** In an account's Maildir. */
+export const INDEX_FILE = 'buzon.index.db';
 /** Counts up when what is stored changes its form. */
 const VERSION = 1;
 const FLUSH_MS = 250;
@@ -20,6 +22,26 @@ interface Entry {
   facts?: MessageFacts;
   structure?: MessageStructure;
 }
+
+/** Empties an account's index. A sound one is emptied in place, for those who have it open; a damaged one goes. @throws SQLITE_BUSY, or what removing it says */
+export async function renewIndex(path: string): Promise<void> {
+  try {
+    const db = openCache(path);
+    try {
+      if (db.pragma('quick_check(1)', { simple: true }) !== 'ok') throw new Error('damaged');
+      db.exec('DELETE FROM message');
+    } finally {
+      db.close();
+    }
+  } catch (error) {
+    if (isBusy(error)) throw error;
+    await removeDatabase(path);
+  }
+}
+
+const removeDatabase = async (path: string): Promise<void> => {
+  for (const suffix of ['', '-wal', '-shm']) await rm(path + suffix, { force: true });
+};
 
 /** The caches of all accounts of a process: keeps the number of open databases down. */
 export class IndexCaches {
@@ -65,7 +87,7 @@ export class AccountIndex {
   #timer: NodeJS.Timeout | undefined;
 
   constructor(maildir: string, log: Logger) {
-    this.#path = join(maildir, 'buzon.index.db');
+    this.#path = join(maildir, INDEX_FILE);
     this.#log = log;
   }
 
@@ -158,7 +180,7 @@ export class AccountIndex {
     this.#log.warn('index.discarded', { file: this.#path, error: error instanceof Error ? error.message : String(error) });
     this.#shut();
     this.#blockedUntil = Date.now() + 1_000;
-    void Promise.all(['', '-wal', '-shm'].map((suffix) => rm(this.#path + suffix, { force: true }))).catch(() => undefined);
+    void removeDatabase(this.#path).catch(() => undefined);
   }
   #shut(): void {
     try {

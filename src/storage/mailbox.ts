@@ -28,7 +28,7 @@ import type {
   Uid,
 } from './types.ts';
 import { sweepTmp } from './tmp-sweep.ts';
-import { Uidlist, type ParsedUidlist } from './uidlist.ts';
+import { Uidlist, type ParsedUidlist, type UidlistEntry } from './uidlist.ts';
 
 /** What a mailbox needs of its account. */
 export interface AccountContext {
@@ -62,6 +62,8 @@ export class FolderMailbox implements Mailbox {
   #byUid = new Map<Uid, Entry>();
   #messages: readonly MessageRow[] = [];
   #list: ParsedUidlist | undefined;
+  /** Messages that had a UID and were not there when we looked (or that we removed), with that UID: back again, they get another. */
+  readonly #departed = new Map<string, Uid>();
   #stamp: FolderStamp | undefined;
   #modSeq = 0;
   #gone = false;
@@ -135,9 +137,10 @@ export class FolderMailbox implements Mailbox {
   /** `arrived`: base names that have just come here by our own hand, in this order. */
   async #scan(keywordsChanged: boolean, arrived: readonly string[] = []): Promise<void> {
     if (!this.#list) await sweepTmp(this.folder);
-    // Seen for the first time, what the list knows may be there.
-    const known = this.#list ? this.#entries : (await this.#uidlist.read())?.entries;
-    const { files, stamp, settled, unsure } = await scanFolder(this.folder, known?.keys() ?? []);
+    // Read before the folders: what another process lists after we looked was not there to be seen, and is not gone.
+    const listed = (await this.#uidlist.read())?.entries ?? new Map<string, UidlistEntry>();
+    const known = new Set([...this.#entries.keys(), ...[...listed.keys()].filter((base) => !this.#departed.has(base))]);
+    const { files, stamp, settled, unsure } = await scanFolder(this.folder, known);
     const present = new Map(files);
     for (const base of unsure) {
       const kept = this.#entries.get(base);
@@ -150,6 +153,9 @@ export class FolderMailbox implements Mailbox {
     }
     this.#list = list;
     this.#take(present, list, keywordsChanged);
+    for (const [base, { uid }] of listed) if (!present.has(base) && !unsure.has(base)) this.#departed.set(base, uid);
+    for (const [base, uid] of this.#departed)
+      if (present.has(base) || list.entries.get(base)?.uid !== uid) this.#departed.delete(base);
     this.#stamp = settled ? stamp : undefined;
   }
 
@@ -157,8 +163,7 @@ export class FolderMailbox implements Mailbox {
   async #withUids(present: ReadonlyMap<string, FoundFile>, arrived: readonly string[]): Promise<ParsedUidlist> {
     const list = await this.#uidlist.read();
     // A message that was gone and is back (moved away and here again) comes as a new one: UIDs only grow.
-    const before = this.#list;
-    const again = new Set([...present.keys()].filter((base) => before?.entries.has(base) && !this.#entries.has(base)));
+    const again = new Map([...this.#departed].filter(([base, uid]) => present.has(base) && list?.entries.get(base)?.uid === uid));
     const missing = [...present.keys()].filter((base) => !list?.entries.has(base) || again.has(base));
     if (list && missing.length === 0 && list.damaged === 0) return list;
     const order = new Map(arrived.map((base, i) => [base, i]));
@@ -202,6 +207,7 @@ export class FolderMailbox implements Mailbox {
   }
 
   #setEntries(entries: Map<string, Entry>): void {
+    for (const [base, { row }] of this.#entries) if (!entries.has(base)) this.#departed.set(base, row.uid);
     this.#entries = entries;
     this.#byUid = new Map([...entries.values()].map((entry) => [entry.row.uid, entry]));
     this.#messages = [...entries.values()].map((entry) => entry.row);

@@ -141,18 +141,21 @@ export class Uidlist {
 
   /**
    * Sees to it that each of these base names has a UID, in their order, synced on disk before it resolves. Those in `again` were gone and are back:
-   * their UID is a new one, also when they had one before. `present` are the base names of all messages that exist: what else the list holds
+   * they get another UID than the one named there (another process may have seen to it). `present` are the base names of all messages that exist: what else the list holds
    * may be compacted away. Creates the list when there is none.
    */
   async assign(
     names: readonly string[],
     present: ReadonlySet<string>,
-    again: ReadonlySet<string> = new Set(),
+    again: ReadonlyMap<string, Uid> = new Map(),
   ): Promise<ParsedUidlist> {
     return withDotlock(this.#path, FILE_MODE, async () => {
       const list = await this.read();
       if (!list) return this.#create(names);
-      const missing = names.filter((name) => !list.entries.has(name) || again.has(name));
+      const missing = names.filter((name) => {
+        const known = list.entries.get(name)?.uid;
+        return known === undefined || known === again.get(name);
+      });
       let uid = list.header.nextUid;
       if (uid + missing.length > MAX_UID) return this.#create(names);
       const added = missing.map((name): UidlistEntry => ({ uid: uid++ as Uid, extra: '', name }));

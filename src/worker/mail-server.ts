@@ -80,7 +80,7 @@ export class MailServer {
   #imap: ImapServer | undefined;
   #connections = 0;
   #maxConnections = 0;
-  #data: DataFolder | undefined;
+  #data: { release(): void | Promise<void> } | undefined;
   #started = false;
 
   /** @throws MailError config for tables that cannot be */
@@ -97,7 +97,7 @@ export class MailServer {
       saveCrlf: settings.mail_save_crlf,
       separator: settings.namespace.separator,
     });
-    this.#intents = new Intents(settings.data_directory, () => this.#clock.now(), this.#logger);
+    this.#intents = new Intents(settings.data_directory, () => this.#clock.now(), this.#logger, this.#counters);
     this.#parts = this.#makeParts(settings);
   }
 
@@ -141,6 +141,7 @@ export class MailServer {
     try {
       if (!this.#deps.worker) this.#data = await DataFolder.take(settings, identity);
       if (identity) await this.#dropTo(identity);
+      if (this.#deps.worker) this.#data = DataFolder.join(settings);
       await this.#recover();
       this.#maxConnections = await connectionsFor(settings.client_limit);
       this.#makeServices();

@@ -123,6 +123,8 @@ export class Supervisor {
       let reason = 'it ended before it was ready';
       const cancel = this.#clock.after(START_MS, () => child.kill('SIGKILL'));
       child.on('message', (message) => {
+        // What a worker asked for before it died may come after its end: it is to hold nothing.
+        if (this.#workers.get(number) !== worker) return;
         const word = readWord(message);
         if (!word) return this.#logger.error('worker.nonsense', { worker: number });
         if (word.type === 'ask') return void this.#answer(worker, word.id, word.question);

@@ -19,7 +19,10 @@ export function serveAsWorker(): void {
   for (const signal of ['SIGINT', 'SIGHUP'] as const) process.on(signal, () => undefined);
   process.once('SIGTERM', () => void stop());
   // Without a supervisor nobody counts and nobody reloads: finish and go.
-  process.once('disconnect', () => void stop());
+  process.once('disconnect', () => {
+    supervisor.lost();
+    void stop();
+  });
   process.on('message', (order: Order) => {
     switch (order.type) {
       case 'answer':
@@ -77,6 +80,11 @@ export class SupervisorLink {
       });
       this.say({ type: 'ask', id, question });
     });
+  }
+  /** Nobody will answer what was asked. */
+  lost(): void {
+    for (const { reject } of this.#waiting.values()) reject(new Error('the supervisor is gone'));
+    this.#waiting.clear();
   }
   answered({ id, value, error }: Order & { type: 'answer' }): void {
     const waiting = this.#waiting.get(id);

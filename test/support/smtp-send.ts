@@ -13,6 +13,8 @@ export class SmtpSender {
   readonly #socket: Socket;
   #buffer = '';
   #waiting: ((line: string) => void) | undefined;
+  /** Said to whoever waits for a reply from now on. */
+  #lost: string | undefined;
 
   private constructor(socket: Socket) {
     this.#socket = socket;
@@ -20,8 +22,8 @@ export class SmtpSender {
       this.#buffer += text;
       this.#check();
     });
-    socket.on('error', () => this.#waiting?.('000 connection lost'));
-    socket.on('close', () => this.#waiting?.('000 connection closed'));
+    socket.on('error', () => this.#lose('000 connection lost'));
+    socket.on('close', () => this.#lose('000 connection closed'));
   }
 
   /** The client's own port. */
@@ -36,13 +38,18 @@ export class SmtpSender {
     return sender;
   }
 
+  #lose(what: string): void {
+    this.#lost ??= what;
+    this.#check();
+  }
   #check(): void {
     const match = /^(?:\d{3}-[^\n]*\n)*\d{3}(?: [^\n]*)?\r?\n/.exec(this.#buffer);
-    if (!match || !this.#waiting) return;
-    this.#buffer = this.#buffer.slice(match[0].length);
+    const reply = match?.[0] ?? this.#lost;
+    if (reply === undefined || !this.#waiting) return;
+    if (match) this.#buffer = this.#buffer.slice(match[0].length);
     const resolve = this.#waiting;
     this.#waiting = undefined;
-    resolve(match[0]);
+    resolve(reply);
   }
   async #reply(expected: string): Promise<string> {
     const reply = await new Promise<string>((resolve, reject) => {

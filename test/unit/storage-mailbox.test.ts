@@ -1,6 +1,6 @@
 // A mailbox while it is open: UIDs, flags, keywords, copies and moves, what other programs do meanwhile.
 import assert from 'node:assert/strict';
-import { mkdir, readdir, rename, rm, stat, unlink, utimes, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, readdir, rename, rm, stat, unlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Mailbox, MessageContent } from '../../src/storage/types.ts';
@@ -278,4 +278,37 @@ test('the index: missing, damaged, of another version, of another program: rebui
     assert.deepEqual(uidsOf(again), [1, 2]);
     await rm(file, { recursive: true, force: true });
   }
+});
+
+test('a message that another process lists while we look keeps the UID it was given', async (t) => {
+  const store = await makeStore(t);
+  const box = await delivered(store, 1);
+  const list = join(store.maildir, 'dovecot-uidlist');
+  await writeFile(join(store.maildir, 'new', '1.ours'), 'Subject: ours\n\n');
+  // Our look at the folders is over, and waits for the lock of the list.
+  await writeFile(`${list}.lock`, '');
+  const looking = box.refresh();
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  await writeFile(join(store.maildir, 'new', '2.theirs'), 'Subject: theirs\n\n');
+  await appendFile(list, '2 :2.theirs\n');
+  await rm(`${list}.lock`);
+  await looking;
+  const uids = async (): Promise<unknown> => {
+    await box.refresh();
+    return box.messages.map(({ uid: number, baseName }) => [number, baseName]).slice(1);
+  };
+  const expected = [
+    [2, '2.theirs'],
+    [3, '1.ours'],
+  ];
+  assert.deepEqual(await uids(), expected);
+  assert.deepEqual(await uids(), expected);
+  // Gone and back it is another's message, so to speak: UIDs only grow.
+  await rename(join(store.maildir, 'new', '2.theirs'), join(store.maildir, 'away'));
+  assert.deepEqual(await uids(), [[3, '1.ours']]);
+  await rename(join(store.maildir, 'away'), join(store.maildir, 'new', '2.theirs'));
+  assert.deepEqual(await uids(), [
+    [3, '1.ours'],
+    [4, '2.theirs'],
+  ]);
 });

@@ -8,6 +8,7 @@ import { test, type TestContext } from 'node:test';
 import { withDotlock } from '../../src/storage/dotlock.ts';
 import { parseUidlist, Uidlist } from '../../src/storage/uidlist.ts';
 import { nextUidValidity } from '../../src/storage/uid-validity.ts';
+import type { Uid } from '../../src/storage/types.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 async function listIn(t: TestContext, text?: string): Promise<{ list: Uidlist; folder: string; file: string; given: number[] }> {
@@ -93,7 +94,9 @@ test('compaction: entries of messages that are gone leave the list, the others a
 
 test('a message that comes back gets a new UID, its old line goes', async (t) => {
   const { list, file } = await listIn(t, '3 V5 N3\n1 :a\n2 :b\n');
-  assert.deepEqual(uids(await list.assign(['a'], new Set(['a', 'b']), new Set(['a']))), { b: 2, a: 3 });
+  assert.deepEqual(uids(await list.assign(['a'], new Set(['a', 'b']), new Map([['a', 1 as Uid]]))), { b: 2, a: 3 });
+  // Another process has seen to it already.
+  assert.deepEqual(uids(await list.assign(['a'], new Set(['a', 'b']), new Map([['a', 1 as Uid]]))), { b: 2, a: 3 });
   assert.equal(await readFile(file, 'utf8'), '3 V5 N4\n2 :b\n3 :a\n');
 });
 
