@@ -1,9 +1,12 @@
 // What the supervisor and its workers say to each other. The supervisor is root, a worker is not and reads what strangers send: whatever
 // comes from a worker is checked like a peer's input, and there is no message that makes the supervisor bind, open or start what the
-// settings do not name.
+// settings do not name. How it comes: channel.ts.
 import type { PemFile } from '../config/certificates.ts';
 import type { Settings } from '../config/settings.ts';
 import type { InheritedSocket } from './systemd.ts';
+
+/** Where a worker finds its end of the channel; inherited sockets follow. */
+export const CHANNEL_FD = 3;
 
 /** To a worker. */
 export type Order =
@@ -26,7 +29,7 @@ export type Word =
 
 /** What a worker may ask for. */
 export type Question =
-  /** A TLS certificate or key that the settings name. Answer: PemFile. */
+  /** A TLS certificate or key that the settings name. */
   | { readonly kind: 'pem'; readonly path: string }
   /** One more of `key` (connections of an address, sessions of a user) unless `limit` is reached in all workers. Answer: boolean. */
   | { readonly kind: 'admit'; readonly scope: string; readonly key: string; readonly limit: number }
@@ -38,9 +41,14 @@ export type Question =
   /** One less. No answer is waited for. */
   | { readonly kind: 'leave'; readonly scope: string; readonly key: string };
 
+/** A PemFile as JSON has it. */
+export interface SentPem extends Omit<PemFile, 'bytes'> {
+  readonly base64: string;
+}
+
 /** By kind of question. */
 export interface Answers {
-  readonly pem: PemFile;
+  readonly pem: SentPem;
   readonly admit: boolean;
   readonly leave: undefined;
   readonly 'login-blocked': boolean;
