@@ -29,8 +29,8 @@ export type Word =
 
 /** What a worker may ask for. */
 export type Question =
-  /** A TLS certificate or key that the settings name. */
-  | { readonly kind: 'pem'; readonly path: string }
+  /** A TLS certificate or key that the settings name; with `last`, as it was when it was last good. */
+  | { readonly kind: 'pem'; readonly path: string; readonly last?: boolean }
   /** One more of `key` (connections of an address, sessions of a user) unless `limit` is reached in all workers. Answer: boolean. */
   | { readonly kind: 'admit'; readonly scope: string; readonly key: string; readonly limit: number }
   /** Failed log-ins of an address. Answer: whether it is blocked; the milliseconds that a failure's answer is to take. */
@@ -70,10 +70,10 @@ export function readWord(message: unknown): Word | undefined {
   return asked && { type, id, question: asked };
 }
 
-function readQuestion({ kind, path, address, scope, key, limit }: Record<string, unknown>): Question | undefined {
+function readQuestion({ kind, path, last, address, scope, key, limit }: Record<string, unknown>): Question | undefined {
   if (kind === 'login-blocked' || kind === 'login-failed' || kind === 'login-succeeded')
     return isText(address) ? { kind, address } : undefined;
-  if (kind === 'pem') return isText(path) ? { kind, path } : undefined;
+  if (kind === 'pem') return isText(path) ? { kind, path, last: last === true } : undefined;
   if (!isText(scope) || !isText(key)) return undefined;
   if (kind === 'leave') return { kind, scope, key };
   return kind === 'admit' && typeof limit === 'number' ? { kind, scope, key, limit } : undefined;

@@ -8,15 +8,14 @@
 // a killed worker hanging.)
 import { createServer, type AddressInfo } from 'node:net';
 import { DEFAULT_THROTTLE, Throttle } from '../auth/throttle.ts';
-import { certificateFiles, readPemFile } from '../config/certificates.ts';
 import type { Listener } from '../config/listeners.ts';
 import type { Settings } from '../config/settings.ts';
 import { systemClock, type Clock } from '../lib/clock.ts';
 import { SharedCounters } from '../lib/counters.ts';
-import { MailError } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
 import { DataFolder } from './data-folder.ts';
 import type { Answers, Question, SentPem } from './ipc.ts';
+import { KeyFiles } from './key-files.ts';
 import { bindError, notInherited, type BoundAddress } from './listeners.ts';
 import { mailIdentity } from './privileges.ts';
 import type { InheritedSocket } from './systemd.ts';
@@ -44,12 +43,12 @@ export class Supervisor {
   readonly #logger: Logger;
   readonly #clock: Clock;
   readonly #counters = new SharedCounters();
+  readonly #keys: KeyFiles;
   #throttle: Throttle;
   readonly #workers = new Map<number, WorkerProcess>();
   readonly #pauses = new Map<number, number>();
   readonly #restarts = new Set<() => void>();
   #settings: Settings;
-  #readable: ReadonlySet<string>;
   #stopping = false;
   #data: DataFolder | undefined;
   #keepAlive: NodeJS.Timeout | undefined;
@@ -59,7 +58,7 @@ export class Supervisor {
     this.#logger = options.logger;
     this.#clock = options.clock ?? systemClock;
     this.#settings = options.settings;
-    this.#readable = pemPaths(options.settings);
+    this.#keys = new KeyFiles(options.settings);
     this.#throttle = this.#makeThrottle(options.settings);
   }
 
@@ -159,26 +158,22 @@ export class Supervisor {
         return this.#throttle.succeeded(question.address);
       case 'pem':
         try {
-          return answer('pem', await this.#pem(worker, question.path));
+          return answer('pem', await this.#pem(worker, question));
         } catch (error) {
           return worker.order({ type: 'answer', id, error: error instanceof Error ? error.message : String(error) });
         }
     }
   }
   /** @throws MailError config when the settings do not name the file, or it cannot be read */
-  async #pem(worker: WorkerProcess, path: string): Promise<SentPem> {
-    if (!this.#readable.has(path)) {
-      this.#logger.error('worker.refused', { worker: worker.number, path });
-      throw new MailError('config', 'NOT_NAMED', `${path} is not in the settings`);
-    }
-    const { bytes, ...rest } = await readPemFile(path);
+  async #pem(worker: WorkerProcess, { path, last }: Question & { kind: 'pem' }): Promise<SentPem> {
+    if (!this.#keys.isNamed(path)) this.#logger.error('worker.refused', { worker: worker.number, path });
+    const { bytes, ...rest } = last ? this.#keys.lastGood(path) : await this.#keys.read(path);
     return { ...rest, base64: bytes.toString('base64') };
   }
 
   /** Hands new settings to all workers, which open their logs anew; sessions go on. */
   async reload(settings: Settings): Promise<void> {
-    // A worker may ask for those of before until it has got the new ones.
-    this.#readable = new Set([...pemPaths(this.#settings), ...pemPaths(settings)]);
+    this.#keys.reload(settings);
     // What is bound stays bound: listeners are taken at a start.
     this.#settings = { ...settings, listeners: this.#settings.listeners };
     const throttle = this.#makeThrottle(settings);
@@ -198,10 +193,6 @@ export class Supervisor {
     this.#logger.info('server.stopped', {});
   }
 }
-
-/** The files that hold certificates and keys. */
-const pemPaths = (settings: Settings): ReadonlySet<string> =>
-  new Set(certificateFiles(settings).flatMap(({ cert, key }) => [cert, key]));
 
 /**
  * The listener's port, or a free one for 0. Bound for a moment without SO_REUSEPORT: the workers' own binding would share an address with

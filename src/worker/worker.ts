@@ -93,9 +93,9 @@ class SupervisorLink {
       this.say({ type: 'ask', id, question });
     });
   }
-  /** A file that only the supervisor may read. */
-  async readPem(path: string): Promise<PemFile> {
-    const { base64, ...rest } = await this.ask({ kind: 'pem', path });
+  /** A file that only the supervisor may read; with `last`, as it was when it was last good. */
+  async readPem(path: string, last = false): Promise<PemFile> {
+    const { base64, ...rest } = await this.ask({ kind: 'pem', path, last });
     return { ...rest, bytes: Buffer.from(base64, 'base64') };
   }
   answered({ id, value, error }: Order & { type: 'answer' }): void {
@@ -128,6 +128,7 @@ class Worker {
           succeeded: (address) => supervisor.tell({ kind: 'login-succeeded', address }),
         },
         readPem: (path) => supervisor.readPem(path),
+        lastPem: (path) => supervisor.readPem(path, true),
         admit: (scope, key, limit) => supervisor.ask({ kind: 'admit', scope, key, limit }),
         leave: (scope, key) => supervisor.tell({ kind: 'leave', scope, key }),
       },
