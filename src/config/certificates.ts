@@ -61,6 +61,8 @@ export interface CertificateStoreOptions {
   /** How often `watch` looks at the files, in milliseconds; default 10 s. */
   readonly interval?: number;
   readonly readPem?: (path: string) => Promise<PemFile>;
+  /** Files as they were when they were last good: `load` takes these where those on disk are broken. */
+  readonly lastPem?: (path: string) => Promise<PemFile>;
 }
 
 /** One loaded pair. */
@@ -107,9 +109,21 @@ export class CertificateStore {
   static async load(options: CertificateStoreOptions): Promise<CertificateStore> {
     const store = new CertificateStore(options);
     const loaded = [];
-    for (const files of options.certificates) loaded.push(await loadPair(files, store.#readPem));
+    for (const files of options.certificates) loaded.push(await store.#first(files, options.lastPem));
     store.#use(loaded);
     return store;
+  }
+
+  /** @throws MailError config when it is broken and never was good */
+  async #first(files: CertificateFiles, lastPem: CertificateStoreOptions['lastPem']): Promise<LoadedCertificate> {
+    try {
+      return await loadPair(files, this.#readPem);
+    } catch (error) {
+      const last = lastPem && (await loadPair(files, lastPem).catch(() => undefined));
+      if (!last) throw error;
+      this.#sayBroken(files, error, true);
+      return last;
+    }
   }
 
   /** Loaded certificates, the default first. */
@@ -181,13 +195,17 @@ export class CertificateStore {
       this.#logger.info('tls.certificate-loaded', { certificate: files.cert, names: loaded.names, until: loaded.x509.validTo });
       return { ok: true, loaded };
     } catch (error) {
-      const { code, message, young, state } = describe(error, this.#clock.now());
-      if ((forced || !young) && (forced || this.#said.get(files.cert) !== state)) {
-        this.#said.set(files.cert, state);
-        this.#logger.error('tls.certificate-broken', { certificate: files.cert, code, reason: message, kept: old !== undefined });
-      }
+      const { young, state } = describe(error, this.#clock.now());
+      if ((forced || !young) && (forced || this.#said.get(files.cert) !== state))
+        this.#sayBroken(files, error, old !== undefined);
       return { ok: false, loaded: kept };
     }
+  }
+
+  #sayBroken(files: CertificateFiles, error: unknown, kept: boolean): void {
+    const { code, message, state } = describe(error, this.#clock.now());
+    this.#said.set(files.cert, state);
+    this.#logger.error('tls.certificate-broken', { certificate: files.cert, code, reason: message, kept });
   }
 
   #use(loaded: readonly LoadedCertificate[]): void {

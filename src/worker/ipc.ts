@@ -1,9 +1,12 @@
 // What the supervisor and its workers say to each other. The supervisor is root, a worker is not and reads what strangers send: whatever
 // comes from a worker is checked like a peer's input, and there is no message that makes the supervisor bind, open or start what the
-// settings do not name.
+// settings do not name. How it comes: channel.ts.
 import type { PemFile } from '../config/certificates.ts';
 import type { Settings } from '../config/settings.ts';
 import type { InheritedSocket } from './systemd.ts';
+
+/** Where a worker finds its end of the channel; inherited sockets follow. */
+export const CHANNEL_FD = 3;
 
 /** To a worker. */
 export type Order =
@@ -26,8 +29,8 @@ export type Word =
 
 /** What a worker may ask for. */
 export type Question =
-  /** A TLS certificate or key that the settings name. Answer: PemFile. */
-  | { readonly kind: 'pem'; readonly path: string }
+  /** A TLS certificate or key that the settings name; with `last`, as it was when it was last good. */
+  | { readonly kind: 'pem'; readonly path: string; readonly last?: boolean }
   /** One more of `key` (connections of an address, sessions of a user) unless `limit` is reached in all workers. Answer: boolean. */
   | { readonly kind: 'admit'; readonly scope: string; readonly key: string; readonly limit: number }
   /** Failed log-ins of an address. Answer: whether it is blocked; the milliseconds that a failure's answer is to take. */
@@ -38,9 +41,14 @@ export type Question =
   /** One less. No answer is waited for. */
   | { readonly kind: 'leave'; readonly scope: string; readonly key: string };
 
+/** A PemFile as JSON has it. */
+export interface SentPem extends Omit<PemFile, 'bytes'> {
+  readonly base64: string;
+}
+
 /** By kind of question. */
 export interface Answers {
-  readonly pem: PemFile;
+  readonly pem: SentPem;
   readonly admit: boolean;
   readonly leave: undefined;
   readonly 'login-blocked': boolean;
@@ -62,10 +70,10 @@ export function readWord(message: unknown): Word | undefined {
   return asked && { type, id, question: asked };
 }
 
-function readQuestion({ kind, path, address, scope, key, limit }: Record<string, unknown>): Question | undefined {
+function readQuestion({ kind, path, last, address, scope, key, limit }: Record<string, unknown>): Question | undefined {
   if (kind === 'login-blocked' || kind === 'login-failed' || kind === 'login-succeeded')
     return isText(address) ? { kind, address } : undefined;
-  if (kind === 'pem') return isText(path) ? { kind, path } : undefined;
+  if (kind === 'pem') return isText(path) ? { kind, path, last: last === true } : undefined;
   if (!isText(scope) || !isText(key)) return undefined;
   if (kind === 'leave') return { kind, scope, key };
   return kind === 'admit' && typeof limit === 'number' ? { kind, scope, key, limit } : undefined;

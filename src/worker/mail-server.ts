@@ -34,6 +34,7 @@ import { serverHandshake } from './tls.ts';
 /** What several processes that serve the same addresses have in common. */
 export interface SharedState extends Counters {
   readonly readPem: (path: string) => Promise<PemFile>;
+  readonly lastPem: (path: string) => Promise<PemFile>;
   readonly throttle: LoginThrottle;
 }
 
@@ -134,7 +135,7 @@ export class MailServer {
       certificates: certificateFiles(settings),
       logger: this.#logger,
       clock: this.#clock,
-      ...(this.#deps.worker ? { readPem: this.#deps.worker.readPem } : {}),
+      ...(this.#deps.worker ? { readPem: this.#deps.worker.readPem, lastPem: this.#deps.worker.lastPem } : {}),
     });
     const identity = this.#deps.dropPrivileges ? await mailIdentity(settings, this.#logger) : undefined;
     await this.#listeners.bind(settings.listeners, this.#deps.inherited);

@@ -6,21 +6,20 @@
 // no message by which a worker could make this process bind or open anything that the settings do not name, and a worker that dies takes
 // only its own connections along. (node:cluster's primary binds whatever a worker asks for, and its round-robin leaves connections of
 // a killed worker hanging.)
-import { fork, type ChildProcess } from 'node:child_process';
 import { createServer, type AddressInfo } from 'node:net';
 import { DEFAULT_THROTTLE, Throttle } from '../auth/throttle.ts';
-import { certificateFiles, readPemFile } from '../config/certificates.ts';
 import type { Listener } from '../config/listeners.ts';
 import type { Settings } from '../config/settings.ts';
 import { systemClock, type Clock } from '../lib/clock.ts';
 import { SharedCounters } from '../lib/counters.ts';
-import { MailError } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
 import { DataFolder } from './data-folder.ts';
-import { readWord, type Order, type Question } from './ipc.ts';
+import type { Answers, Question, SentPem } from './ipc.ts';
+import { KeyFiles } from './key-files.ts';
 import { bindError, notInherited, type BoundAddress } from './listeners.ts';
 import { mailIdentity } from './privileges.ts';
 import type { InheritedSocket } from './systemd.ts';
+import { WorkerProcess, type WorkerEnd } from './worker-process.ts';
 
 export interface SupervisorOptions {
   readonly settings: Settings;
@@ -36,28 +35,20 @@ const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 30_000;
 /** A worker that lived this long died of something new. */
 const HEALTHY_MS = 60_000;
-const START_MS = 60_000;
 /** Beyond shutdown_timeout, before a worker that does not end is killed. */
 const STOP_MARGIN_MS = 5_000;
-
-interface Worker {
-  readonly number: number;
-  readonly child: ChildProcess;
-  readonly startedAt: number;
-  ready: boolean;
-}
 
 export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #logger: Logger;
   readonly #clock: Clock;
   readonly #counters = new SharedCounters();
+  readonly #keys: KeyFiles;
   #throttle: Throttle;
-  readonly #workers = new Map<number, Worker>();
+  readonly #workers = new Map<number, WorkerProcess>();
   readonly #pauses = new Map<number, number>();
   readonly #restarts = new Set<() => void>();
   #settings: Settings;
-  #readable: ReadonlySet<string>;
   #stopping = false;
   #data: DataFolder | undefined;
   #keepAlive: NodeJS.Timeout | undefined;
@@ -67,7 +58,7 @@ export class Supervisor {
     this.#logger = options.logger;
     this.#clock = options.clock ?? systemClock;
     this.#settings = options.settings;
-    this.#readable = pemPaths(options.settings);
+    this.#keys = new KeyFiles(options.settings);
     this.#throttle = this.#makeThrottle(options.settings);
   }
 
@@ -78,7 +69,7 @@ export class Supervisor {
     return this.#settings;
   }
   get pids(): number[] {
-    return [...this.#workers.values()].flatMap(({ child }) => child.pid ?? []);
+    return [...this.#workers.values()].flatMap(({ pid }) => pid ?? []);
   }
   get addresses(): BoundAddress[] {
     return [...this.#settings.listeners];
@@ -112,53 +103,28 @@ export class Supervisor {
 
   /** Starts a worker; resolves when it serves. @throws MailError config with what it said when it does not */
   #spawn(number: number): Promise<void> {
-    const entry = this.#options.entry ?? new URL(import.meta.url.endsWith('.ts') ? './entry.ts' : './entry.js', import.meta.url);
-    const child = fork(entry, [], {
-      serialization: 'advanced',
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...this.#inherited.map(({ fd }) => fd)],
+    const worker: WorkerProcess = new WorkerProcess({
+      number,
+      settings: this.#settings,
+      inherited: this.#inherited,
+      clock: this.#clock,
+      entry: this.#options.entry,
+      asked: (id, question) => void this.#answer(worker, id, question),
+      nonsense: () => this.#logger.error('worker.nonsense', { worker: number }),
+      exited: (end) => this.#died(worker, end),
     });
-    const worker: Worker = { number, child, startedAt: this.#clock.now(), ready: false };
     this.#workers.set(number, worker);
-    return new Promise((resolve, reject) => {
-      let reason = 'it ended before it was ready';
-      const cancel = this.#clock.after(START_MS, () => child.kill('SIGKILL'));
-      child.on('message', (message) => {
-        // What a worker asked for before it died may come after its end: it is to hold nothing.
-        if (this.#workers.get(number) !== worker) return;
-        const word = readWord(message);
-        if (!word) return this.#logger.error('worker.nonsense', { worker: number });
-        if (word.type === 'ask') return void this.#answer(worker, word.id, word.question);
-        if (word.type === 'failed') reason = word.error;
-        else {
-          cancel();
-          worker.ready = true;
-          resolve();
-        }
-      });
-      child.on('error', (error) => (reason = error.message));
-      child.once('exit', (status, signal) => {
-        cancel();
-        this.#died(worker, status, signal);
-        if (!worker.ready) reject(new MailError('config', 'WORKER_FAILED', reason));
-      });
-      this.#order(worker, {
-        type: 'start',
-        settings: this.#settings,
-        number,
-        // Behind the three streams and the channel.
-        inherited: this.#inherited.map(({ protocol }, i) => ({ protocol, fd: 4 + i })),
-      });
-    });
+    return worker.start();
   }
 
-  #died(worker: Worker, status: number | null, signal: NodeJS.Signals | null): void {
+  #died(worker: WorkerProcess, end: WorkerEnd): void {
     this.#counters.forget(worker.number);
     if (this.#workers.get(worker.number) === worker) this.#workers.delete(worker.number);
     if (this.#stopping) return;
     const lived = this.#clock.now() - worker.startedAt;
-    this.#logger.error('worker.died', { worker: worker.number, pid: worker.child.pid, status, signal, lived });
+    this.#logger.error('worker.died', { worker: worker.number, pid: worker.pid, ...end, lived });
     // The first start's failure is the caller's to tell.
-    if (!worker.ready && !this.#pauses.has(worker.number)) return;
+    if (!worker.isReady && !this.#pauses.has(worker.number)) return;
     const pause = lived > HEALTHY_MS ? FIRST_PAUSE_MS : (this.#pauses.get(worker.number) ?? FIRST_PAUSE_MS);
     this.#pauses.set(worker.number, Math.min(pause * 2, LONGEST_PAUSE_MS));
     const cancel = this.#clock.after(pause, () => {
@@ -175,75 +141,58 @@ export class Supervisor {
     this.#restarts.add(cancel);
   }
 
-  #order(worker: Worker, order: Order): void {
-    if (worker.child.connected) worker.child.send(order, () => undefined);
-  }
-
-  async #answer(worker: Worker, id: number, question: Question): Promise<void> {
+  async #answer(worker: WorkerProcess, id: number, question: Question): Promise<void> {
+    const answer = <K extends Question['kind']>(_kind: K, value: Answers[K]): void => worker.order({ type: 'answer', id, value });
     switch (question.kind) {
-      case 'admit': {
-        const value = this.#counters.admit(worker.number, question.scope, question.key, question.limit);
-        return this.#order(worker, { type: 'answer', id, value });
-      }
+      case 'admit':
+        // What a dead worker still had to say takes no place that nobody frees.
+        if (this.#workers.get(worker.number) !== worker) return;
+        return answer('admit', this.#counters.admit(worker.number, question.scope, question.key, question.limit));
       case 'leave':
         return this.#counters.leave(worker.number, question.scope, question.key);
       case 'login-blocked':
-        return this.#order(worker, { type: 'answer', id, value: this.#throttle.isBlocked(question.address) });
+        return answer('login-blocked', this.#throttle.isBlocked(question.address));
       case 'login-failed':
-        return this.#order(worker, { type: 'answer', id, value: this.#throttle.failed(question.address) });
+        return answer('login-failed', this.#throttle.failed(question.address));
       case 'login-succeeded':
         return this.#throttle.succeeded(question.address);
       case 'pem':
-        return this.#order(worker, { type: 'answer', id, ...(await this.#pem(question.path)) });
+        try {
+          return answer('pem', await this.#pem(worker, question));
+        } catch (error) {
+          return worker.order({ type: 'answer', id, error: error instanceof Error ? error.message : String(error) });
+        }
     }
   }
-  async #pem(path: string): Promise<{ value?: unknown; error?: string }> {
-    if (!this.#readable.has(path)) {
-      this.#logger.error('worker.refused', { path });
-      return { error: `${path} is not in the settings` };
-    }
-    try {
-      return { value: await readPemFile(path) };
-    } catch (error) {
-      return { error: error instanceof Error ? error.message : String(error) };
-    }
+  /** @throws MailError config when the settings do not name the file, or it cannot be read */
+  async #pem(worker: WorkerProcess, { path, last }: Question & { kind: 'pem' }): Promise<SentPem> {
+    if (!this.#keys.isNamed(path)) this.#logger.error('worker.refused', { worker: worker.number, path });
+    const { bytes, ...rest } = last ? this.#keys.lastGood(path) : await this.#keys.read(path);
+    return { ...rest, base64: bytes.toString('base64') };
   }
 
   /** Hands new settings to all workers, which open their logs anew; sessions go on. */
   async reload(settings: Settings): Promise<void> {
+    this.#keys.reload(settings);
     // What is bound stays bound: listeners are taken at a start.
     this.#settings = { ...settings, listeners: this.#settings.listeners };
-    this.#readable = new Set([...this.#readable, ...pemPaths(settings)]);
     const throttle = this.#makeThrottle(settings);
     throttle.inherit(this.#throttle);
     this.#throttle = throttle;
-    for (const worker of this.#workers.values()) this.#order(worker, { type: 'reload', settings: this.#settings });
+    for (const worker of this.#workers.values()) worker.reload(this.#settings);
   }
 
   /** Lets the workers finish (at most shutdown_timeout and some seconds); resolves when all are gone. */
   async stop(): Promise<void> {
     this.#stopping = true;
     for (const cancel of this.#restarts) cancel();
-    await Promise.all(
-      [...this.#workers.values()].map(async (worker) => {
-        const { child } = worker;
-        if (child.exitCode !== null || child.signalCode !== null) return;
-        const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()));
-        this.#order(worker, { type: 'stop' });
-        const cancel = this.#clock.after(this.#settings.shutdown_timeout + STOP_MARGIN_MS, () => child.kill('SIGKILL'));
-        await gone;
-        cancel();
-      }),
-    );
+    const grace = this.#settings.shutdown_timeout + STOP_MARGIN_MS;
+    await Promise.all([...this.#workers.values()].map((worker) => worker.stop(grace)));
     clearInterval(this.#keepAlive);
     await this.#data?.release();
     this.#logger.info('server.stopped', {});
   }
 }
-
-/** The files that hold certificates and keys. */
-const pemPaths = (settings: Settings): ReadonlySet<string> =>
-  new Set(certificateFiles(settings).flatMap(({ cert, key }) => [cert, key]));
 
 /**
  * The listener's port, or a free one for 0. Bound for a moment without SO_REUSEPORT: the workers' own binding would share an address with

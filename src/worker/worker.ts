@@ -1,15 +1,20 @@
 // One worker: binds and reads as whom it was started, gives root up, serves until it is told to stop or the supervisor is gone.
+import { Socket } from 'node:net';
+import type { PemFile } from '../config/certificates.ts';
 import type { Settings } from '../config/settings.ts';
-import type { Answers, Order, Question, Word } from './ipc.ts';
+import { Channel } from './channel.ts';
+import { CHANNEL_FD, type Answers, type Order, type Question, type Word } from './ipc.ts';
 import { MailServer } from './mail-server.ts';
 import { ServerLog } from './server-log.ts';
 
 /** An answer of the supervisor that does not come: it hangs, or is about to be gone. */
 const ANSWER_MS = 30_000;
 
-/** Takes orders from the process that forked this one. */
+/** An order: settings and certificates with room to spare. */
+const MAX_ORDER_BYTES = 64 * 1024 * 1024;
+
+/** Takes orders from the process that started this one. */
 export function serveAsWorker(): void {
-  const supervisor = new SupervisorLink();
   let worker: Worker | undefined;
   const stop = async (): Promise<void> => {
     await worker?.stop();
@@ -18,12 +23,7 @@ export function serveAsWorker(): void {
   // The terminal's Ctrl-C and a whole group's signals reach us too: the supervisor decides.
   for (const signal of ['SIGINT', 'SIGHUP'] as const) process.on(signal, () => undefined);
   process.once('SIGTERM', () => void stop());
-  // Without a supervisor nobody counts and nobody reloads: finish and go.
-  process.once('disconnect', () => {
-    supervisor.lost();
-    void stop();
-  });
-  process.on('message', (order: Order) => {
+  const obey = (order: Order): void => {
     switch (order.type) {
       case 'answer':
         return supervisor.answered(order);
@@ -33,27 +33,42 @@ export function serveAsWorker(): void {
             worker = started;
             supervisor.say({ type: 'ready' });
           },
-          (error: unknown) => {
-            process.send?.({ type: 'failed', error: error instanceof Error ? error.message : String(error) } satisfies Word, () =>
+          (error: unknown) =>
+            supervisor.say({ type: 'failed', error: error instanceof Error ? error.message : String(error) }, () =>
               process.exit(1),
-            );
-          },
+            ),
         );
       case 'stop':
         return void stop();
       case 'reload':
         return void worker?.reload(order.settings);
     }
+  };
+  const channel = new Channel(new Socket({ fd: CHANNEL_FD, readable: true, writable: true }), MAX_ORDER_BYTES, {
+    message: (order) => obey(order as Order),
+    // The supervisor says nothing of the kind.
+    nonsense: () => undefined,
+    // Without a supervisor nobody counts and nobody reloads: finish and go.
+    closed: () => {
+      supervisor.lost();
+      void stop();
+    },
   });
+  const supervisor = new SupervisorLink(channel);
 }
 
 /** Questions to the supervisor. */
-export class SupervisorLink {
+class SupervisorLink {
   readonly #waiting = new Map<number, { resolve: (value: unknown) => void; reject: (error: Error) => void }>();
+  readonly #channel: Channel;
   #last = 0;
 
-  say(word: Word): void {
-    if (process.connected) process.send?.(word, undefined, {}, () => undefined);
+  constructor(channel: Channel) {
+    this.#channel = channel;
+  }
+
+  say(word: Word, said?: () => void): void {
+    this.#channel.send(word, said);
   }
   /** What no answer is waited for. */
   tell(question: Question): void {
@@ -63,7 +78,7 @@ export class SupervisorLink {
   ask<K extends Question['kind']>(question: Question & { kind: K }): Promise<Answers[K]> {
     const id = ++this.#last;
     return new Promise((resolve, reject) => {
-      if (!process.connected) return reject(new Error('the supervisor is gone'));
+      if (!this.#channel.isOpen) return reject(new Error('the supervisor is gone'));
       const timer = setTimeout(() => {
         this.#waiting.delete(id);
         reject(new Error('the supervisor does not answer'));
@@ -85,6 +100,11 @@ export class SupervisorLink {
   lost(): void {
     for (const { reject } of this.#waiting.values()) reject(new Error('the supervisor is gone'));
     this.#waiting.clear();
+  }
+  /** A file that only the supervisor may read; with `last`, as it was when it was last good. */
+  async readPem(path: string, last = false): Promise<PemFile> {
+    const { base64, ...rest } = await this.ask({ kind: 'pem', path, last });
+    return { ...rest, bytes: Buffer.from(base64, 'base64') };
   }
   answered({ id, value, error }: Order & { type: 'answer' }): void {
     const waiting = this.#waiting.get(id);
@@ -115,7 +135,8 @@ class Worker {
           failed: (address) => supervisor.ask({ kind: 'login-failed', address }),
           succeeded: (address) => supervisor.tell({ kind: 'login-succeeded', address }),
         },
-        readPem: (path) => supervisor.ask({ kind: 'pem', path }),
+        readPem: (path) => supervisor.readPem(path),
+        lastPem: (path) => supervisor.readPem(path, true),
         admit: (scope, key, limit) => supervisor.ask({ kind: 'admit', scope, key, limit }),
         leave: (scope, key) => supervisor.tell({ kind: 'leave', scope, key }),
       },

@@ -27,6 +27,8 @@ export interface MailHostOptions {
   readonly settings?: Readonly<Record<string, unknown>>;
   /** Folder of the built program; default this project's. */
   readonly program?: string;
+  /** Who starts it; default who runs the test. */
+  readonly runAs?: { readonly uid: number; readonly gid: number };
   /** Prepares the tree before the start. */
   readonly prepare?: (host: MailHost) => Promise<void>;
 }
@@ -51,6 +53,7 @@ export class MailHost {
   readonly ca: string;
   readonly settingsFile: string;
   #program = PROJECT;
+  #runAs: MailHostOptions['runAs'];
   #child: ChildProcess | undefined;
   #output = '';
 
@@ -69,6 +72,7 @@ export class MailHost {
     const users = options.users ?? { 'ana@example.test': 'ana-secret', 'info@example.test': 'info-secret' };
     const host = new MailHost(directory, users, { smtp, submission, submissions, imap, imaps });
     host.#program = options.program ?? PROJECT;
+    host.#runAs = options.runAs;
     await host.#writeTree(options.settings ?? {});
     await options.prepare?.(host);
     return host;
@@ -150,7 +154,10 @@ export class MailHost {
     const entry = join(this.#program, 'dist', 'server.js');
     if (!existsSync(entry)) throw new Error('dist/server.js is missing: npm run build');
     this.#output = '';
-    const child = spawn(process.execPath, [entry, '--config', this.settingsFile], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [entry, '--config', this.settingsFile], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      ...this.#runAs,
+    });
     this.#child = child;
     const ready = new Promise<void>((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error(`the server did not get ready: ${this.#output}`)), 20_000);

@@ -1,0 +1,70 @@
+// The certificates and keys that the settings name, read by the supervisor as whom it was started; nothing else is. What was good last
+// stays in memory: a worker that has to be started anew while a broken certificate lies on disk gets that.
+import { certificateFiles, loadPair, readPemFile, type CertificateFiles, type PemFile } from '../config/certificates.ts';
+import type { Settings } from '../config/settings.ts';
+import { MailError } from '../lib/errors.ts';
+
+export class KeyFiles {
+  #pairs: readonly CertificateFiles[];
+  #readable: ReadonlySet<string>;
+  /** Path → state that was looked at. */
+  readonly #seen = new Map<string, string>();
+  readonly #good = new Map<string, PemFile>();
+
+  constructor(settings: Settings) {
+    this.#pairs = certificateFiles(settings);
+    this.#readable = new Set(pathsOf(this.#pairs));
+  }
+
+  /** From now on those of new settings; a worker may ask for those of before until it has got the new ones. */
+  reload(settings: Settings): void {
+    const before = pathsOf(this.#pairs);
+    this.#pairs = certificateFiles(settings);
+    this.#readable = new Set([...before, ...pathsOf(this.#pairs)]);
+    for (const kept of [this.#seen, this.#good]) for (const path of kept.keys()) if (!this.#readable.has(path)) kept.delete(path);
+  }
+
+  isNamed(path: string): boolean {
+    return this.#readable.has(path);
+  }
+
+  /** @throws MailError config when the settings do not name it, or it cannot be read */
+  async read(path: string): Promise<PemFile> {
+    this.#demandNamed(path);
+    const file = await readPemFile(path);
+    if (this.#seen.get(path) !== file.state) {
+      this.#seen.set(path, file.state);
+      for (const pair of this.#pairs) if (pair.cert === path || pair.key === path) await this.#remember(pair);
+    }
+    return file;
+  }
+
+  /** As it was when it was last good with its other half. @throws MailError config when the settings do not name it, or it never was */
+  lastGood(path: string): PemFile {
+    this.#demandNamed(path);
+    const file = this.#good.get(path);
+    if (!file) throw new MailError('config', 'NEVER_GOOD', `${path} was never usable`);
+    return file;
+  }
+
+  #demandNamed(path: string): void {
+    if (!this.isNamed(path)) throw new MailError('config', 'NOT_NAMED', `${path} is not in the settings`);
+  }
+  async #remember(pair: CertificateFiles): Promise<void> {
+    const read = new Map<string, PemFile>();
+    try {
+      await loadPair(pair, async (path) => {
+        const file = await readPemFile(path);
+        read.set(path, file);
+        return file;
+      });
+    } catch (error) {
+      // The worker that asked says what is wrong.
+      if (error instanceof MailError) return;
+      throw error;
+    }
+    for (const [path, file] of read) this.#good.set(path, file);
+  }
+}
+
+const pathsOf = (pairs: readonly CertificateFiles[]): string[] => pairs.flatMap(({ cert, key }) => [cert, key]);
