@@ -58,8 +58,12 @@ export async function checkTls({ settings, clock }: World, report: Report): Prom
     );
 }
 
-/** Root is given up after the start: what only root can read is not read again when it is renewed. */
+/**
+ * With workers the supervisor stays root and reads for them. A single process gives root up after the start: what only root can read is not
+ * read again when it is renewed.
+ */
 async function checkReadable(settings: Settings, { cert, key }: LoadedCertificate['files'], report: Report): Promise<void> {
+  if (settings.workers > 0) return;
   const owner = await mailIdentity(settings).catch(() => undefined);
   // Another owner than root is who starts the server, too.
   if (!owner || owner.uid === 0) return;
@@ -70,7 +74,7 @@ async function checkReadable(settings: Settings, { cert, key }: LoadedCertificat
         'TLS_KEY_ROOT_ONLY',
         file,
         `uid ${owner.uid} may not use ${barred}: a renewed certificate is taken over only at the next start`,
-        `a copy that uid ${owner.uid} may read, made after each renewal`,
+        `workers: 1 or more; or a copy that uid ${owner.uid} may read, made after each renewal`,
       );
   }
 }
