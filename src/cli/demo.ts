@@ -139,6 +139,7 @@ function settingsText(): string {
       mynetworks: [],
       user: String(process.getuid?.() ?? 0),
       group: String(process.getgid?.() ?? 0),
+      workers: 0,
       data_directory: 'data',
       queue_directory: 'queue',
       certificates: [{ domains: [DOMAIN, `mail.${DOMAIN}`], cert: 'cert.pem', key: 'key.pem' }],

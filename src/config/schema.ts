@@ -455,12 +455,12 @@ function hostFields(base: string) {
         type: 'number, auto',
         description:
           'Processes that serve (`auto`: one for each core); another one watches over them and alone keeps the rights that it was started with. `0` serves everything in one process.',
-        default: 0,
-        example: 'auto',
+        default: 'auto',
+        example: 2,
         restart: true,
       },
       readWorkers,
-    ).prefault(0),
+    ).prefault('auto'),
     data_directory: field(
       {
         type: 'path',

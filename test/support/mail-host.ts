@@ -125,6 +125,8 @@ export class MailHost {
         smtpd_tls_cert_file: this.ca,
         smtpd_tls_key_file: join(this.directory, 'key.pem'),
         auth_failure_delay: 0,
+        // One process, whose system calls and end a test can follow; those that are about several say so.
+        workers: 0,
         listeners,
         ...settings,
       }),

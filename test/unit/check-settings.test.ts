@@ -30,7 +30,7 @@ async function host(t: TestContext) {
   await writeFile(at('cert.pem'), cert);
   await writeFile(at('key.pem'), key, { mode: 0o600 });
   const own = `static:${process.getuid?.() || 65534}`;
-  const lines: Record<string, string> = {
+  const lines: Record<string, string | number> = {
     hostname: 'mail.example.com',
     virtual_mailbox_domains: 'example.com',
     virtual_alias_domains: '[]',
@@ -43,14 +43,14 @@ async function host(t: TestContext) {
     virtual_uid_maps: own,
     virtual_gid_maps: `static:${process.getgid?.() || 65534}`,
   };
-  const yaml = (change: Record<string, string> = {}): string =>
+  const yaml = (change: Record<string, string | number> = {}): string =>
     Object.entries({ ...lines, ...change })
       .map(([name, value]) => `${name}: ${value}`)
       .join('\n') + '\n';
-  const check = (change: Record<string, string> = {}, deps: CheckDeps = {}) =>
+  const check = (change: Record<string, string | number> = {}, deps: CheckDeps = {}) =>
     checkSettings(parseSettings(yaml(change), at('buzon.yaml')), deps);
   /** `severity CODE subject` of each finding, those about owners aside: the test's files are whose the test is. */
-  const codes = async (change: Record<string, string> = {}, deps: CheckDeps = {}, aside = OWNERS): Promise<string[]> =>
+  const codes = async (change: Record<string, string | number> = {}, deps: CheckDeps = {}, aside = OWNERS): Promise<string[]> =>
     (await check(change, deps))
       .filter(({ code }) => !aside.includes(code))
       .map(({ severity, code, subject }) => `${severity} ${code} ${subject.replaceAll(`${folder}/`, '')}`);
