@@ -11,6 +11,7 @@ const SECTIONS = [
   ['Domains, mailboxes, aliases', 'virtual_mailbox_domains'],
   ['Network', 'mynetworks'],
   ['TLS', 'smtpd_tls_security_level'],
+  ['Signing', 'dkim_keys'],
   ['Log-in', 'disable_plaintext_auth'],
   ['Limits', 'client_limit'],
   ['The host itself', 'user'],

@@ -28,6 +28,7 @@ export function settingsSchema(base: string) {
     ...mailboxFields(base),
     ...networkFields(),
     ...tlsFields(base),
+    ...signingFields(base),
     ...loginFields(),
     ...limitFields(),
     ...hostFields(base),
@@ -381,6 +382,39 @@ function tlsFields(base: string) {
               readPath(base),
             ),
             key: field({ type: 'path', description: 'Its key, PEM.', example: '/etc/buzon/example.org.key' }, readPath(base)),
+          }),
+        )
+        .prefault([]),
+    ),
+  };
+}
+
+function signingFields(base: string) {
+  return {
+    dkim_keys: group(
+      {
+        type: 'list of groups',
+        description:
+          'Private keys for signing with DKIM, RSA or Ed25519, PEM. Nobody but root and the file’s owner and group may read them (`opendkim`, for instance, may keep its own). They are loaded and checked; nothing is signed with them yet.',
+        default: [],
+        example: [{ domain: 'example.com', selector: 'default', file: '/etc/opendkim/keys/example.com/default.private' }],
+      },
+      z
+        .array(
+          z.strictObject({
+            domain: field({ type: 'domain', description: 'The signing domain.', example: 'example.com' }, readHostname),
+            selector: field(
+              { type: 'label', description: 'Where its public key is: `SELECTOR._domainkey.DOMAIN`.', example: 'default' },
+              readSelector,
+            ),
+            file: field(
+              {
+                type: 'path',
+                description: 'The private key.',
+                example: '/etc/opendkim/keys/example.com/default.private',
+              },
+              readPath(base),
+            ),
           }),
         )
         .prefault([]),

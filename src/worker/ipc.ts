@@ -29,7 +29,7 @@ export type Word =
 
 /** What a worker may ask for. */
 export type Question =
-  /** A TLS certificate or key that the settings name; with `last`, as it was when it was last good. */
+  /** A TLS certificate or key, or a DKIM key, that the settings name; with `last`, as it was when it was last good. */
   | { readonly kind: 'pem'; readonly path: string; readonly last?: boolean }
   /** One more of `key` (connections of an address, sessions of a user) unless `limit` is reached in all workers. Answer: boolean. */
   | { readonly kind: 'admit'; readonly scope: string; readonly key: string; readonly limit: number }

@@ -6,6 +6,7 @@ import { MailError } from '../lib/errors.ts';
 
 export class KeyFiles {
   #pairs: readonly CertificateFiles[];
+  #named: readonly string[];
   #readable: ReadonlySet<string>;
   /** Path → state that was looked at. */
   readonly #seen = new Map<string, string>();
@@ -13,14 +14,16 @@ export class KeyFiles {
 
   constructor(settings: Settings) {
     this.#pairs = certificateFiles(settings);
-    this.#readable = new Set(pathsOf(this.#pairs));
+    this.#named = pathsOf(settings);
+    this.#readable = new Set(this.#named);
   }
 
   /** From now on those of new settings; a worker may ask for those of before until it has got the new ones. */
   reload(settings: Settings): void {
-    const before = pathsOf(this.#pairs);
+    const before = this.#named;
     this.#pairs = certificateFiles(settings);
-    this.#readable = new Set([...before, ...pathsOf(this.#pairs)]);
+    this.#named = pathsOf(settings);
+    this.#readable = new Set([...before, ...this.#named]);
     for (const kept of [this.#seen, this.#good]) for (const path of kept.keys()) if (!this.#readable.has(path)) kept.delete(path);
   }
 
@@ -67,4 +70,7 @@ export class KeyFiles {
   }
 }
 
-const pathsOf = (pairs: readonly CertificateFiles[]): string[] => pairs.flatMap(({ cert, key }) => [cert, key]);
+const pathsOf = (settings: Settings): string[] => [
+  ...certificateFiles(settings).flatMap(({ cert, key }) => [cert, key]),
+  ...settings.dkim_keys.map(({ file }) => file),
+];

@@ -19,6 +19,7 @@ import { ownCounters, type Counters } from '../lib/counters.ts';
 import { silentLogger, type Logger } from '../lib/logger.ts';
 import { loadSqlite } from '../lib/sqlite.ts';
 import { noQueue } from '../queue/no-queue.ts';
+import { DkimKeys } from '../policy/dkim-keys.ts';
 import type { SmtpSessionOptions } from '../smtp/options.ts';
 import { SmtpService, type SmtpServerOptions } from '../smtp/server.ts';
 import { MailStore } from '../storage/mail-store.ts';
@@ -76,6 +77,7 @@ export class MailServer {
   /** Of before a reload, while they may still be asked. */
   readonly #oldParts = new Set<Parts>();
   #certificates: CertificateStore | undefined;
+  #dkimKeys: DkimKeys | undefined;
   #mx: SmtpService | undefined;
   #submission: SmtpService | undefined;
   #imap: ImapServer | undefined;
@@ -137,6 +139,7 @@ export class MailServer {
       clock: this.#clock,
       ...(this.#deps.worker ? { readPem: this.#deps.worker.readPem, lastPem: this.#deps.worker.lastPem } : {}),
     });
+    this.#dkimKeys = await DkimKeys.load(settings.dkim_keys, this.#logger, this.#deps.worker?.readPem);
     const identity = this.#deps.dropPrivileges ? await mailIdentity(settings, this.#logger) : undefined;
     await this.#listeners.bind(settings.listeners, this.#deps.inherited);
     try {
@@ -277,6 +280,7 @@ export class MailServer {
     parts.authenticator.inherit(old.authenticator);
     this.#parts = parts;
     await this.#certificates?.reload(certificateFiles(settings));
+    await this.#dkimKeys?.reload(settings.dkim_keys);
     this.#oldParts.add(old);
     setTimeout(() => this.#closeOld(old), PARTS_LINGER_MS).unref();
     if (!this.#deps.worker) this.#logger.info('server.reloaded', {});

@@ -1,6 +1,7 @@
 // A host as an administrator has it: started as root on the real ports, with keys that only root may read. Its workers never can read them,
 // and yet a renewed certificate reaches them all, a broken one none, and no session of theirs ends for it.
 import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
 import { chmod, chown, mkdir, readdir, readFile, readlink, rename, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -21,6 +22,7 @@ const PORTS = { smtp: 25, submission: 587, submissions: 465, imap: 143, imaps: 9
 type Protocol = keyof typeof PORTS;
 const NAMES = ['mail.example.test', 'example.test'];
 
+const dkimFile = (host: MailHost): string => join(host.directory, 'opendkim', 'default.private');
 const keyFile = (host: MailHost): string => join(host.directory, 'root', 'key.pem');
 
 /** On the five ports, in two workers, its key in a folder that is root's alone. */
@@ -31,7 +33,16 @@ function startHost(): Promise<MailHost> {
     prepare: async (host) => {
       await mkdir(join(host.directory, 'root'), { mode: 0o700 });
       await rename(join(host.directory, 'key.pem'), keyFile(host));
-      await change(host, { smtpd_tls_key_file: keyFile(host) });
+      // As opendkim has its own: 0600, another user's, in a folder that only that user may enter.
+      const folder = join(host.directory, 'opendkim');
+      await mkdir(folder, { mode: 0o700 });
+      const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+      await writeFile(dkimFile(host), privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
+      for (const path of [folder, dkimFile(host)]) await chown(path, 64_321, 64_321);
+      await change(host, {
+        smtpd_tls_key_file: keyFile(host),
+        dkim_keys: [{ domain: 'example.test', selector: 'default', file: dkimFile(host) }],
+      });
     },
   });
 }
@@ -115,7 +126,10 @@ async function imapSession(protocol: 'imap' | 'imaps', idle: boolean): Promise<S
     await new Promise((resolve, reject) => tls?.once('secureConnect', resolve).once('error', reject));
   }
   const client = new ImapClient(tls ?? raw);
-  const ok = async (text: string): Promise<void> => assert.match((await client.command('t', text)).at(-1) ?? '', /^t OK/);
+  const ok = async (text: string): Promise<void> => {
+    const answer = await client.command('t', text);
+    assert.match(answer.at(-1) ?? '', /^t OK/, `${text}: ${answer.join('\n')}`);
+  };
   assert.match(await client.response(), /^\* OK/);
   await ok(`LOGIN ${ANA} ana-secret`);
   await ok('SELECT INBOX');
@@ -231,8 +245,20 @@ test('row 38: the workers’ user cannot read the keys; a key that others can re
   const status = await readFile(`/proc/${(await workersOf(host))[0]}/status`, 'utf8');
   const uid = Number(/^Uid:\s+(\d+)/m.exec(status)?.[1]);
   assert.notEqual(uid, 0);
-  const tried = await run('/bin/cat', [keyFile(host)], { uid, gid: uid });
-  assert.match(tried.stderr, /Permission denied/);
+  for (const file of [keyFile(host), dkimFile(host)]) {
+    const tried = await run('/bin/cat', [file], { uid, gid: uid });
+    assert.match(tried.stderr, /Permission denied/);
+  }
+
+  await chmod(dkimFile(host), 0o644);
+  await reload(host);
+  await said(host, /"level":"error","event":"dkim\.key-broken".*"code":"DKIM_KEY_EXPOSED".*"kept":true/, 0, 2);
+  await assert.rejects(
+    host.stop().then(() => host.start()),
+    /default\.private can be used by everybody \(mode 644\); run chmod 600/,
+  );
+  await chmod(dkimFile(host), 0o600);
+  await host.start();
 
   await chmod(keyFile(host), 0o604);
   await reload(host);

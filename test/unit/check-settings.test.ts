@@ -227,8 +227,8 @@ test('a key that only root may read is not taken over by a single process when i
   const { at, codes } = await host(t);
   await chmod(at(), 0o755);
   await chown(at('cert.pem'), 65534, 65534);
-  const mine = { virtual_uid_maps: 'static:65534', virtual_gid_maps: 'static:65534', workers: 0 };
-  assert.deepEqual(await codes({ ...mine, workers: 1 }, {}, ['HOME_OWNER']), []);
+  const mine = { virtual_uid_maps: 'static:65534', virtual_gid_maps: 'static:65534', workers: '0' };
+  assert.deepEqual(await codes({ ...mine, workers: '1' }, {}, ['HOME_OWNER']), []);
   assert.deepEqual(await codes(mine, {}, ['HOME_OWNER']), ['warning TLS_KEY_ROOT_ONLY key.pem']);
   await chown(at('key.pem'), 65534, 65534);
   assert.deepEqual(await codes(mine, {}, ['HOME_OWNER']), []);

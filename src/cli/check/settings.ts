@@ -3,6 +3,7 @@ import type { Settings } from '../../config/settings.ts';
 import type { Resolver } from '../../dns/resolver.ts';
 import { systemClock, type Clock } from '../../lib/clock.ts';
 import { checkAddresses } from './addresses.ts';
+import { checkDkimKeys } from './dkim-keys.ts';
 import { checkDns } from './dns.ts';
 import { readWorld, Report, type Finding } from './finding.ts';
 import { checkHomes } from './homes.ts';
@@ -27,6 +28,7 @@ export async function checkSettings(
   checkAddresses(world, report);
   await checkHomes(world, report);
   await checkTls(world, report);
+  await checkDkimKeys(world, report);
   const policies = await checkPolicies(world, resolver !== undefined, report);
   if (resolver) await checkDns(world, policies, resolver, report);
   return report.findings;
