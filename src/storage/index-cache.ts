@@ -15,6 +15,11 @@ const VERSION = 1;
 const FLUSH_MS = 250;
 /** Rows written in one transaction: a few milliseconds. */
 const FLUSH_ROWS = 200;
+/** While another process holds the write lock, what is to be written waits: this long before the next try at most, and so many rows. */
+const BUSY_MS = 5_000;
+const MAX_WAITING = 1_000;
+/** One that nobody asks for so long is closed: no idle session holds it. */
+const IDLE_MS = 10_000;
 /** Databases that are open at a time in a process (0.2 MB and three descriptors each). */
 const MAX_OPEN = 32;
 
@@ -74,6 +79,19 @@ export class IndexCaches {
   }
 }
 
+/** The table of this version; several processes may come here at a time. @throws SQLITE_BUSY when another one makes it */
+function makeTable(db: Sqlite): void {
+  const isMade = (): boolean => db.pragma('user_version', { simple: true }) === VERSION;
+  if (isMade()) return;
+  const make = db.transaction(() => {
+    if (isMade()) return;
+    db.exec(`DROP TABLE IF EXISTS message;
+      CREATE TABLE message (base TEXT PRIMARY KEY, date REAL, wire INTEGER, structure TEXT) WITHOUT ROWID;
+      PRAGMA user_version = ${VERSION}`);
+  });
+  make.immediate();
+}
+
 export class AccountIndex {
   readonly #path: string;
   readonly #log: Logger;
@@ -85,6 +103,8 @@ export class AccountIndex {
   #blockedUntil = 0;
   #pending = new Map<string, Entry | null>();
   #timer: NodeJS.Timeout | undefined;
+  #wait = FLUSH_MS;
+  #idle: NodeJS.Timeout | undefined;
 
   constructor(maildir: string, log: Logger) {
     this.#path = join(maildir, INDEX_FILE);
@@ -118,16 +138,18 @@ export class AccountIndex {
     if (this.#timer) return;
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      this.#flush(FLUSH_ROWS);
+      const written = this.#flush(FLUSH_ROWS);
+      this.#wait = written ? FLUSH_MS : Math.min(this.#wait * 2, BUSY_MS);
+      if (!written) for (const base of [...this.#pending.keys()].slice(0, -MAX_WAITING)) this.#pending.delete(base);
       if (this.#pending.size > 0) this.#schedule();
-    }, FLUSH_MS);
+    }, this.#wait);
     this.#timer.unref();
   }
 
-  #flush(rows: number): void {
+  /** Says whether it was written; what was not waits on. */
+  #flush(rows: number): boolean {
     const batch = [...this.#pending].slice(0, rows);
-    for (const [base] of batch) this.#pending.delete(base);
-    this.#try(() => {
+    const written = this.#try(() => {
       this.#db
         ?.transaction(() => {
           for (const [base, entry] of batch) {
@@ -142,13 +164,17 @@ export class AccountIndex {
           }
         })
         .immediate();
+      return true;
     });
+    if (written) for (const [base] of batch) this.#pending.delete(base);
+    return written === true;
   }
 
   /** Runs `fn` on the open database; a busy one, a full disk, a damaged file cost only the cache. */
   #try<T>(fn: () => T): T | undefined {
     try {
       if (!this.#ready()) return undefined;
+      this.#touch();
       return fn();
     } catch (error) {
       if (isBusy(error)) return undefined;
@@ -162,18 +188,24 @@ export class AccountIndex {
     if (Date.now() < this.#blockedUntil) return false;
     this.#blockedUntil = Date.now() + 1_000;
     const db = openCache(this.#path);
-    this.#db = db;
-    if (db.pragma('user_version', { simple: true }) !== VERSION) {
-      db.exec(`DROP TABLE IF EXISTS message;
-        CREATE TABLE message (base TEXT PRIMARY KEY, date REAL, wire INTEGER, structure TEXT) WITHOUT ROWID;
-        PRAGMA user_version = ${VERSION}`);
+    try {
+      makeTable(db);
+      this.#get = db.prepare('SELECT date, wire, structure FROM message WHERE base = ?');
+      this.#put =
+        db.prepare(`INSERT INTO message VALUES (?, ?, ?, ?) ON CONFLICT (base) DO UPDATE SET date = coalesce(excluded.date, date),
+        wire = coalesce(excluded.wire, wire), structure = coalesce(excluded.structure, structure)`);
+      this.#del = db.prepare('DELETE FROM message WHERE base = ?');
+    } catch (error) {
+      db.close();
+      throw error;
     }
-    this.#get = db.prepare('SELECT date, wire, structure FROM message WHERE base = ?');
-    this.#put =
-      db.prepare(`INSERT INTO message VALUES (?, ?, ?, ?) ON CONFLICT (base) DO UPDATE SET date = coalesce(excluded.date, date),
-      wire = coalesce(excluded.wire, wire), structure = coalesce(excluded.structure, structure)`);
-    this.#del = db.prepare('DELETE FROM message WHERE base = ?');
+    this.#db = db;
     return true;
+  }
+
+  #touch(): void {
+    if (this.#idle) this.#idle.refresh();
+    else this.#idle = setTimeout(() => this.#shut(), IDLE_MS).unref();
   }
 
   #discard(error: unknown): void {
@@ -183,6 +215,10 @@ export class AccountIndex {
     void removeDatabase(this.#path).catch(() => undefined);
   }
   #shut(): void {
+    clearTimeout(this.#idle);
+    this.#idle = undefined;
+    // Closed on purpose: the next question may open it at once.
+    this.#blockedUntil = 0;
     try {
       this.#db?.close();
     } catch {

@@ -1,9 +1,10 @@
 // Names of message files in a Maildir (Dovecot's and maildir(5)'s):
 //
-//   <seconds>.M<usec>P<pid>Q<counter>.<host>,S=<bytes on disk>,W=<octets on the wire>:2,<flags>
+//   <seconds>.M<usec>P<pid>R<random>Q<counter>.<host>,S=<bytes on disk>,W=<octets on the wire>:2,<flags>
 //
 // What stands before `:` is the base name: it never changes. Postfix's names carry no S= and W=. Flags are letters in ASCII order:
 // D raft, F lagged, P assed, R eplied, S een, T rashed, and a–z for keywords (dovecot-keywords).
+import { randomBytes } from 'node:crypto';
 import type { SystemFlag } from './types.ts';
 
 const LETTERS: readonly (readonly [letter: string, flag: SystemFlag])[] = [
@@ -54,6 +55,8 @@ export const letterOfFlag = (flag: string): string | undefined => LETTER_OF.get(
 export class NameMaker {
   readonly #host: string;
   readonly #now: () => number;
+  /** A clock that was set back may give a later process of the same number the same moment. */
+  readonly #random = randomBytes(4).toString('hex');
   #counter = 0;
 
   /** `now` gives milliseconds since the epoch. The host name's `/` and `:` are written as maildir(5) says. */
@@ -65,7 +68,7 @@ export class NameMaker {
   unique(): string {
     const now = this.#now();
     const usec = String(Math.floor((now % 1000) * 1000)).padStart(6, '0');
-    return `${Math.floor(now / 1000)}.M${usec}P${process.pid}Q${this.#counter++}.${this.#host}`;
+    return `${Math.floor(now / 1000)}.M${usec}P${process.pid}R${this.#random}Q${this.#counter++}.${this.#host}`;
   }
 }
 
