@@ -36,7 +36,7 @@ test('home and Maildir are made at the first delivery, mode 0750 whatever the um
   assert.equal(size, 17);
   assert.deepEqual((await store.names('new')).sort(), [baseName, second.baseName].sort());
   assert.deepEqual(await store.names('tmp'), []);
-  assert.match(baseName, /^\d+\.M\d{6}P\d+Q\d+\.mx,S=17,W=20$/);
+  assert.match(baseName, /^\d+\.M\d{6}P\d+R[0-9a-f]{8}Q\d+\.mx,S=17,W=20$/);
 });
 
 test('S= counts the disk and W= the wire, for LF, CRLF and mixed ends, and with mail_save_crlf', async (t) => {

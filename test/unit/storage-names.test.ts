@@ -29,7 +29,7 @@ test('names are unique, and say their host as maildir(5) wants', () => {
   const maker = new NameMaker('a/b:c', () => 1_700_000_000_123.5);
   const names = Array.from({ length: 100 }, () => maker.unique());
   assert.equal(new Set(names).size, 100);
-  assert.match(names[0] ?? '', new RegExp(`^1700000000\\.M123500P${process.pid}Q0\\.a\\\\057b\\\\072c$`));
+  assert.match(names[0] ?? '', new RegExp(`^1700000000\\.M123500P${process.pid}R[0-9a-f]{8}Q0\\.a\\\\057b\\\\072c$`));
 });
 
 test('names sort by the time of their delivery: seconds, microseconds, counter', () => {
