@@ -38,8 +38,11 @@ async function imap(host: MailHost): Promise<ImapFlow & AsyncDisposable> {
 /** The worker that serves a local port's connection, by its inode among the open files. */
 async function servedBy(host: MailHost, localPort: number): Promise<number> {
   const hex = localPort.toString(16).toUpperCase().padStart(4, '0');
-  const line = (await readFile('/proc/net/tcp', 'utf8')).split('\n').find((l) => l.trim().split(/\s+/)[2]?.endsWith(`:${hex}`));
-  const inode = line?.trim().split(/\s+/)[9];
+  const inode = (await readFile('/proc/net/tcp', 'utf8'))
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/))
+    // An earlier connection of the same port may linger without a socket (inode 0).
+    .find(([, , remote, , , , , , , found]) => remote?.endsWith(`:${hex}`) && found !== '0')?.[9];
   for (const pid of await workersOf(host)) {
     const links = await readdir(`/proc/${pid}/fd`);
     for (const fd of links) if ((await readlink(`/proc/${pid}/fd/${fd}`).catch(() => '')) === `socket:[${inode}]`) return pid;
