@@ -35,19 +35,25 @@ async function imap(host: MailHost): Promise<ImapFlow & AsyncDisposable> {
   return Object.assign(client, { [Symbol.asyncDispose]: () => Promise.resolve(client.close()) });
 }
 
-/** The worker that serves a local port's connection, by its inode among the open files. */
-async function servedBy(host: MailHost, localPort: number): Promise<number> {
-  const hex = localPort.toString(16).toUpperCase().padStart(4, '0');
-  const inode = (await readFile('/proc/net/tcp', 'utf8'))
-    .split('\n')
-    .map((line) => line.trim().split(/\s+/))
-    // An earlier connection of the same port may linger without a socket (inode 0).
-    .find(([, , remote, , , , , , , found]) => remote?.endsWith(`:${hex}`) && found !== '0')?.[9];
-  for (const pid of await workersOf(host)) {
-    const links = await readdir(`/proc/${pid}/fd`);
-    for (const fd of links) if ((await readlink(`/proc/${pid}/fd/${fd}`).catch(() => '')) === `socket:[${inode}]`) return pid;
-  }
-  throw new Error(`nobody serves ${localPort}`);
+const hexPort = (port: number): string => `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+
+/** The worker that serves the connection from a client's port, by its inode among the open files. */
+function servedBy(host: MailHost, clientPort: number): Promise<number> {
+  const ours = new Set(Object.values<number>({ ...host.ports }).map(hexPort));
+  return eventually(async () => {
+    const sockets = (await readFile('/proc/net/tcp', 'utf8')).split('\n').map((line) => line.trim().split(/\s+/));
+    for (const [, local = '', remote = '', , , , , , , inode] of sockets) {
+      // Other connections have that port, too, and earlier ones linger without a socket.
+      if (inode === '0' || !remote.endsWith(hexPort(clientPort)) || !ours.has(local.slice(-5))) continue;
+      for (const pid of await workersOf(host)) if (await holds(pid, `socket:[${inode}]`)) return pid;
+    }
+    return undefined;
+  }, `somebody serves ${clientPort}`);
+}
+async function holds(pid: number, target: string): Promise<boolean> {
+  const fds = await readdir(`/proc/${pid}/fd`).catch(() => []);
+  const targets = await Promise.all(fds.map((fd) => readlink(`/proc/${pid}/fd/${fd}`).catch(() => '')));
+  return targets.includes(target);
 }
 
 test('no thread of a worker has a right of root: uid, gid, groups, capabilities', async (t) => {
