@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { blockOf } from '../auth/throttle.ts';
 import type { Account } from '../auth/types.ts';
 import { takePlace, type Counters } from '../lib/counters.ts';
 import type { Logger } from '../lib/logger.ts';
@@ -38,7 +39,7 @@ export class ImapServer {
   /** Serves a connection to its end. With `implicitTls` the TLS handshake comes first (port 993). Never throws. */
   async serve(socket: Socket, implicitTls: boolean): Promise<void> {
     const remote = plainAddress(socket.remoteAddress ?? '');
-    const block = addressBlock(remote);
+    const block = blockOf(remote);
     socket.on('error', () => undefined);
     const refusal = this.#refusal();
     if (refusal !== undefined) return this.#refuse(socket, implicitTls, remote, refusal);
@@ -142,19 +143,3 @@ export class ImapServer {
 /** Without the prefix of an IPv4 address in IPv6 clothes. */
 const plainAddress = (address: string): string => address.replace(/^::ffff:(?=\d+\.)/i, '');
 const isLoopback = (address: string): boolean => address === '::1' || address.startsWith('127.');
-
-/** What is counted as one address: for IPv6 the /64 (whoever has one address has them all). */
-function addressBlock(address: string): string {
-  if (!address.includes(':') || isLoopback(address)) return address;
-  const [head = '', tail] = address.split('%', 1)[0]?.split('::') ?? [];
-  const groups = head === '' ? [] : head.split(':');
-  const after = tail === undefined || tail === '' ? [] : tail.split(':');
-  const filled =
-    tail === undefined
-      ? groups
-      : [...groups, ...Array<string>(Math.max(0, 8 - groups.length - after.length)).fill('0'), ...after];
-  return filled
-    .slice(0, 4)
-    .map((group) => Number.parseInt(group, 16).toString(16))
-    .join(':');
-}
