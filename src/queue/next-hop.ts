@@ -1,0 +1,83 @@
+// Next hops as text: transport(5)'s `transport:nexthop`, in one canonical form that also names the destination in the queue.
+import { isIP } from 'node:net';
+import type { NextHop } from './types.ts';
+
+const DEFAULT_PORT = { smtp: 25, lmtp: 24 } as const;
+
+/** A next hop that cannot be; the message says what would be right. */
+export class NextHopError extends Error {}
+
+/**
+ * `smtp:example.com`, `smtp:[host]:port`, `relay:…` (as smtp), `lmtp:unix:/path`, `lmtp:host:port`, `lmtp:inet:host:port`, `discard:text`,
+ * `hold:text`, `error:5.x.x text`, `retry:4.x.x text`; a next hop without a transport (`[host]:port`, as in relayhost) is smtp's.
+ * `domain` stands in for an empty next hop (`smtp:`).
+ * @throws NextHopError
+ */
+export function parseNextHop(text: string, domain = ''): NextHop {
+  const trimmed = text.trim();
+  const [, transport = 'smtp', rest = trimmed] = /^([a-z][a-z0-9_-]*):(.*)$/is.exec(trimmed) ?? [];
+  switch (transport.toLowerCase()) {
+    case 'smtp':
+    case 'relay':
+      return inet('smtp', rest, domain);
+    case 'lmtp':
+      if (!rest.startsWith('unix:')) return inet('lmtp', rest.replace(/^inet:/, ''), domain);
+      if (rest.startsWith('unix:/')) return { kind: 'lmtp-unix', path: rest.slice('unix:'.length) };
+      throw new NextHopError(`"${trimmed}": the path of the socket must be absolute, as in lmtp:unix:/run/dovecot/lmtp`);
+    case 'discard':
+    case 'hold':
+      return { kind: transport.toLowerCase() as 'discard' | 'hold', reason: rest.trim() };
+    case 'error':
+    case 'retry':
+      return failing(rest.trim(), transport.toLowerCase() === 'retry' ? '4.0.0' : '5.0.0');
+    default:
+      // `example.com:2525` without a transport looks the same as one.
+      if (/^\d{1,5}$/.test(rest)) return inet('smtp', trimmed, domain);
+      throw new NextHopError(
+        `"${trimmed}": there is no transport "${transport}"; smtp, lmtp, relay, discard, hold, error and retry are`,
+      );
+  }
+}
+
+function failing(text: string, fallback: string): NextHop {
+  const [, status, reason] = /^([45]\.\d{1,3}\.\d{1,3})(?:\s+(.*))?$/s.exec(text) ?? [];
+  return {
+    kind: 'error',
+    status: status ?? fallback,
+    reason: (status === undefined ? text : reason) ?? 'mail for this address is not delivered',
+  };
+}
+
+function inet(kind: 'smtp' | 'lmtp', text: string, domain: string): NextHop {
+  const [, bracketed, bare, port] = /^(?:\[([^\]\s]+)\]|([^\s:[\]]*))(?::(\d{1,5}|smtp|submission|lmtp))?$/i.exec(text) ?? [];
+  const host = (bracketed?.replace(/^ipv6:/i, '') ?? bare ?? '').toLowerCase().replace(/\.$/, '') || domain;
+  const number = portOf(port?.toLowerCase(), DEFAULT_PORT[kind]);
+  if (host === '' || number === undefined || (isIP(host) === 0 && !/^[a-z0-9._\u0080-\uffff-]+$/i.test(host)))
+    throw new NextHopError(`"${text}" is no next hop; example.com, [mail.example.com]:587 or [192.0.2.1] are`);
+  return { kind, host, port: number, mx: kind === 'smtp' && bracketed === undefined && isIP(host) === 0 };
+}
+
+function portOf(text: string | undefined, fallback: number): number | undefined {
+  if (text === undefined) return fallback;
+  const named = { smtp: 25, submission: 587, lmtp: 24 }[text];
+  const port = named ?? Number(text);
+  return port >= 1 && port <= 65_535 ? port : undefined;
+}
+
+/** The canonical text: equal for equal next hops, read back by parseNextHop. */
+export function formatNextHop(hop: NextHop): string {
+  switch (hop.kind) {
+    case 'smtp':
+    case 'lmtp': {
+      const host = hop.mx || (hop.kind === 'lmtp' && isIP(hop.host) !== 6) ? hop.host : `[${hop.host}]`;
+      return `${hop.kind}:${host}${hop.port === DEFAULT_PORT[hop.kind] ? '' : `:${hop.port}`}`;
+    }
+    case 'lmtp-unix':
+      return `lmtp:unix:${hop.path}`;
+    case 'discard':
+    case 'hold':
+      return `${hop.kind}:${hop.reason}`;
+    case 'error':
+      return `error:${hop.status} ${hop.reason}`;
+  }
+}
