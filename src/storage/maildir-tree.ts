@@ -94,7 +94,8 @@ export class MaildirTree {
     const maildir = this.#maildir;
     const missing: string[] = [];
     for (let at = maildir; at !== dirname(at) && !(await exists(at)); at = dirname(at)) missing.unshift(at);
-    for (const sub of ['cur', 'new', 'tmp']) missing.push(join(maildir, sub));
+    // `cur` last: who finds it finds a whole Maildir.
+    for (const sub of ['tmp', 'new', 'cur']) missing.push(join(maildir, sub));
     for (const folder of missing) {
       try {
         await mkdir(folder, { mode: FOLDER_MODE });
