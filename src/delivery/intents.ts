@@ -16,7 +16,7 @@ import { ownCounters, takePlace, type Counters } from '../lib/counters.ts';
 import { errnoOf, MailError } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
 import type { MessageSource } from '../message/source.ts';
-import { removeIfThere, syncFolder } from '../storage/files.ts';
+import { exists, removeIfThere, syncFolder } from '../storage/files.ts';
 
 /** Senders give up after five days at most (RFC 5321 4.5.4.1). */
 const KEPT_MS = 6 * 86_400_000;
@@ -219,16 +219,6 @@ function parseIntent(text: string): Intent | undefined {
     return Object.values(waiting).every((path) => typeof path === 'string') ? { delivered, waiting } : undefined;
   } catch {
     return undefined;
-  }
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return false;
-    throw error;
   }
 }
 

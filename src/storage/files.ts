@@ -1,6 +1,6 @@
 // File system steps that the store is made of. Each says what is on the disk when it resolves.
 import { closeSync, constants, openSync } from 'node:fs';
-import { open, readdir, readFile, rename, unlink } from 'node:fs/promises';
+import { open, readdir, readFile, rename, stat, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { syncDescriptor } from '../lib/descriptors.ts';
 import { errnoOf } from '../lib/errors.ts';
@@ -68,6 +68,17 @@ export async function namesIn(folder: string): Promise<string[]> {
     return await readdir(folder);
   } catch (error) {
     if (isMissing(error)) return [];
+    throw error;
+  }
+}
+
+/** Whether there is anything at `path`. @throws the file system's error when that cannot be told */
+export async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (isMissing(error)) return false;
     throw error;
   }
 }

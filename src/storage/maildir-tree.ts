@@ -4,7 +4,7 @@ import { chmod, mkdir, readdir, rename, rm, stat, unlink, writeFile } from 'node
 import { dirname, join } from 'node:path';
 import { errnoOf, MailError, toMailError } from '../lib/errors.ts';
 import type { ChangeFeed } from './change-feed.ts';
-import { isMissing, syncFolder } from './files.ts';
+import { exists, isMissing, syncFolder } from './files.ts';
 import type { NameMaker } from './maildir-name.ts';
 import { checkPath, folderOf, INBOX, isInbox, pathKey, pathOf } from './mailbox-names.ts';
 import type { MailboxPath } from './types.ts';
@@ -186,13 +186,3 @@ export class MaildirTree {
 }
 
 const alreadyExists = (text: string): MailError => new MailError('already-exists', 'MAILBOX_EXISTS', text);
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (error) {
-    if (isMissing(error)) return false;
-    throw error;
-  }
-}
