@@ -1,6 +1,6 @@
 // An account's Maildir++ tree on disk: which mailboxes there are, and how folders are made, moved and removed so that a crash leaves none half-made
 // and a synced answer is true. Changes are one at a time: their order is the caller's.
-import { chmod, mkdir, readdir, rename, rm, stat, unlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rename, rm, unlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errnoOf, MailError, toMailError } from '../lib/errors.ts';
 import type { ChangeFeed } from './change-feed.ts';
