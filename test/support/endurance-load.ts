@@ -27,6 +27,8 @@ export interface EnduranceResult {
   readonly found: number;
   /** EXISTS responses that the IDLE sessions got. */
   readonly heard: number;
+  /** Milliseconds of the readers' longest session (seven commands). */
+  readonly slowestMs: number;
   readonly samples: readonly Sample[];
 }
 
@@ -38,6 +40,8 @@ const SAMPLE_MS = 5_000;
 const IDLE_AGAIN_MS = 5 * 60_000;
 /** Between two rounds of the readers over all mailboxes. */
 const EXPUNGE_MS = 10_000;
+/** Far beyond what anything takes: the machine may have other things to do. */
+const STALLED_MS = 30_000;
 const ADDRESSES = Array.from({ length: MAILBOXES }, (_, i) => `user${i}@example.test`);
 
 /** @throws AssertionError when a message is refused, a session is cut, or the server says an error */
@@ -71,7 +75,13 @@ export async function enduranceLoad(load: EnduranceLoad): Promise<EnduranceResul
   );
   for (const idler of idlers) idler.close();
   assert.deepEqual(errorsIn(host), []);
-  return { sent, found: reader.expunged, heard: idlers.reduce((sum, { heard }) => sum + heard, 0), samples };
+  return {
+    sent,
+    found: reader.expunged,
+    slowestMs: Math.round(reader.slowestMs),
+    heard: idlers.reduce((sum, { heard }) => sum + heard, 0),
+    samples,
+  };
 }
 
 /** Over a few kept connections, at the rate, each message acknowledged. */
@@ -116,6 +126,7 @@ class Idler {
   }
   static async start(port: number, address: string): Promise<Idler> {
     const client = await ImapClient.connect(port);
+    client.patience = STALLED_MS;
     await client.response();
     await client.command('l', `LOGIN "${address}" "${PASSWORD}"`);
     await client.command('s', 'SELECT INBOX');
@@ -152,6 +163,8 @@ async function idleAgain(idlers: readonly Idler[], until: number): Promise<void>
 /** Empties each mailbox again and again, as people do: without it the sessions' views would grow with the mail. */
 class Reader {
   expunged = 0;
+  /** The longest session, from its greeting to its end. */
+  slowestMs = 0;
   readonly #host: MailHost;
 
   constructor(host: MailHost) {
@@ -166,6 +179,8 @@ class Reader {
   async round(): Promise<void> {
     for (const address of ADDRESSES) {
       const client = await ImapClient.connect(this.#host.ports.imap);
+      client.patience = STALLED_MS;
+      const began = performance.now();
       await client.response();
       await client.command('l', `LOGIN "${address}" "${PASSWORD}"`);
       await client.command('s', 'SELECT INBOX');
@@ -175,6 +190,7 @@ class Reader {
       this.expunged += gone.filter((line) => / EXPUNGE$/.test(line)).length;
       await client.command('q', 'LOGOUT');
       client.socket.destroy();
+      this.slowestMs = Math.max(this.slowestMs, performance.now() - began);
     }
   }
 }
