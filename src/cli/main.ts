@@ -10,6 +10,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   postmap: async () => (await import('./postmap.ts')).postmapCommand,
   verify: async () => (await import('./verify.ts')).verifyCommand,
   reload: async () => (await import('./reload.ts')).reload,
+  health: async () => (await import('./health.ts')).healthCommand,
 };
 
 /** The process's own streams. */

@@ -35,6 +35,8 @@ export class TableFile {
       const id = this.#db.pragma('application_id', { simple: true });
       const version = this.#db.pragma('user_version', { simple: true });
       if (id !== APPLICATION_ID || version !== SCHEMA_VERSION) throw new Error('not a lookup table of this version');
+      // The file is never written again, only replaced: its lock is kept instead of being taken for each look-up (eight system calls).
+      this.#db.pragma('locking_mode = EXCLUSIVE');
       this.#get = this.#db.prepare('SELECT value FROM entries WHERE key = ?');
     } catch (error) {
       this.#db.close();

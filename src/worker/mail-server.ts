@@ -24,6 +24,7 @@ import type { SmtpSessionOptions } from '../smtp/options.ts';
 import { SmtpService, type SmtpServerOptions } from '../smtp/server.ts';
 import { MailStore } from '../storage/mail-store.ts';
 import type { AccountStore } from '../storage/types.ts';
+import { Health } from './health.ts';
 import { connectionsFor, imapLimits, smtpLimits } from './limits.ts';
 import { Listeners, type BoundAddress } from './listeners.ts';
 import { Parts } from './parts.ts';
@@ -73,6 +74,7 @@ export class MailServer {
   readonly #counters: Counters;
   readonly #store: MailStore;
   readonly #intents: Intents;
+  readonly #health: Health;
   #parts: Parts;
   /** Of before a reload, while they may still be asked. */
   readonly #oldParts = new Set<Parts>();
@@ -101,6 +103,7 @@ export class MailServer {
       separator: settings.namespace.separator,
     });
     this.#intents = new Intents(settings.data_directory, () => this.#clock.now(), this.#logger, this.#counters);
+    this.#health = new Health(settings, this.#logger, () => this.#clock.now());
     this.#parts = this.#makeParts(settings);
   }
 
@@ -243,7 +246,13 @@ export class MailServer {
   }
 
   async #accept(message: Parameters<AcceptMessage>[0]): Promise<void> {
-    await this.#parts.delivery.accept(message);
+    try {
+      await this.#parts.delivery.accept(message);
+      this.#health.good();
+    } catch (error) {
+      this.#health.failed(error);
+      throw error;
+    }
     await this.#deps.onAccepted?.(message);
   }
 
@@ -304,6 +313,7 @@ export class MailServer {
     this.#parts.close();
     this.#store.close();
     await this.#hashing.close();
+    this.#health.close();
     await this.#data?.release();
     this.#logger.info(this.#deps.worker ? 'worker.stopped' : 'server.stopped', {});
   }

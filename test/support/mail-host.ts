@@ -90,6 +90,12 @@ export class MailHost {
   get output(): string {
     return this.#output;
   }
+  /** The same, and forgets it: a server that runs for long says much. */
+  takeOutput(): string {
+    const text = this.#output;
+    this.#output = '';
+    return text;
+  }
   get pid(): number | undefined {
     return this.#child?.pid;
   }
