@@ -92,3 +92,11 @@ export interface OutboundQueue {
   readonly available: boolean;
   enqueue(message: ReceivedMessage, recipients: readonly (DsnRecipient & { readonly address: string })[]): Promise<void>;
 }
+
+/** What one message of an account counts for (account_send_limits). */
+export interface SendMeter {
+  /** One more recipient, who counts when it resolves. @throws MailError too-many `SEND_LIMIT` */
+  recipient(address: string): Promise<void>;
+  /** The message is there: counts it, for all workers. Gives what takes that back when it is not accepted after all. @throws as recipient */
+  charge(): Promise<() => Promise<void>>;
+}

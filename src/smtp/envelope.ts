@@ -1,7 +1,7 @@
 // The envelope: what MAIL and RCPT say, and whether we take it (RFC 5321 sections 3.3, 3.6.2, 4.1.1.2, 4.1.1.3; RFC 6409 section 6.1).
 import type { Account } from '../auth/types.ts';
 import { targetsOf } from '../delivery/forwarding.ts';
-import type { EnvelopeRecipient, Rejection, Route } from '../delivery/types.ts';
+import type { EnvelopeRecipient, Rejection, Route, SendMeter } from '../delivery/types.ts';
 import { formatMailbox, parsePath, type MailboxAddress } from '../message/address-spec.ts';
 import type { SmtpSessionOptions } from './options.ts';
 import { parseMailParameters, parseRcptParameters, type MailParameters } from './parameters.ts';
@@ -12,6 +12,8 @@ export interface Transaction {
   readonly sender: string;
   readonly params: MailParameters;
   readonly recipients: EnvelopeRecipient[];
+  /** Of an account whose sending is limited. */
+  readonly meter?: SendMeter;
 }
 
 /** A command that is not taken, with the addresses for the log. `error` is answered by its kind. */
@@ -27,19 +29,21 @@ export interface Client {
   readonly account: Account | undefined;
   /** Logged in, or in mynetworks: may relay. */
   readonly trusted: boolean;
+  /** The connection is encrypted. */
+  readonly tls: boolean;
 }
 
 /** What stands behind MAIL. */
 export async function mailCommand(
   argument: string,
-  { account }: Client,
+  { account, tls }: Client,
   options: SmtpSessionOptions,
 ): Promise<Transaction | Refusal> {
   if (!/^FROM:/i.test(argument)) return { refused: reply(501, '5.5.4', 'Syntax: MAIL FROM:<address>') };
   const text = argument.slice('FROM:'.length);
   const path = parsePath(text);
   if (!path) return { refused: reply(501, '5.1.7', 'Bad sender address syntax') };
-  const params = parametersBehind(text, path.end, parseMailParameters);
+  const params = parametersBehind(text, path.end, (rest) => parseMailParameters(rest, { tls }));
   if ('code' in params) return { refused: params };
   const sender = path.mailbox ? asWritten(text.slice(0, path.end), path.mailbox, options.hostname) : '';
   const problem = checkSender(path.mailbox, params, options.limits.messageSize);
@@ -49,7 +53,13 @@ export async function mailCommand(
     if (theirs !== true) return { refused: theirs, from: sender };
   }
   const refused = await options.onStage?.('mail');
-  return refused ? { refused, from: sender } : { sender, params, recipients: [] };
+  if (refused) return { refused, from: sender };
+  try {
+    const meter = account && (await options.meter?.(account.address));
+    return { sender, params, recipients: [], ...(meter ? { meter } : {}) };
+  } catch (error) {
+    return { refused: { error, subject: '' }, from: sender };
+  }
 }
 
 /** The address with its domain in the case that the client gave it: Return-Path, X-Original-To and Delivered-To keep that, as Postfix's do. */
@@ -105,7 +115,7 @@ export async function rcptCommand(
   if (!path?.mailbox) return { refused: reply(501, '5.1.3', 'Bad recipient address syntax'), from };
   const { address } = path.mailbox;
   const fields = { from, to: address };
-  const params = parametersBehind(text, path.end, parseRcptParameters);
+  const params = parametersBehind(text, path.end, (rest) => parseRcptParameters(rest, transaction.params.smtpUtf8));
   if ('code' in params) return { refused: params, ...fields };
   const problem = checkRecipient(path.mailbox, transaction, options.limits.recipients) ?? (await options.onStage?.('rcpt'));
   if (problem) return { refused: problem, ...fields };
@@ -114,6 +124,7 @@ export async function rcptCommand(
     const refused = checkRoute(address, route, client.trusted, options.queue.available);
     if (refused) return { refused, ...fields };
     for (const target of targetsOf(address, route)) if (target.kind === 'mailbox') await options.checkMailbox?.(target.address);
+    await transaction.meter?.recipient(address);
     // Only mailboxes hear how it was written; to others the same address twice is one.
     const written = route.kind === 'deliver' ? asWritten(text.slice(0, path.end), path.mailbox, options.hostname) : address;
     return { address: written, route: writtenRoute(route, written, address), ...params };

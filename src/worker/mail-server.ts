@@ -110,7 +110,7 @@ export class MailServer {
       clock: this.#clock,
       hashing: this.#hashing,
       queue: this.#deps.queue ?? noQueue,
-      ...(this.#deps.worker ? { throttle: this.#deps.worker.throttle } : {}),
+      ...(this.#deps.worker ? { throttle: this.#deps.worker.throttle, readPem: this.#deps.worker.readPem } : {}),
       intents: this.#intents,
       storeOf: (location) => this.#store.account(location),
     });
@@ -231,6 +231,7 @@ export class MailServer {
       queue: this.#deps.queue ?? noQueue,
       accept: (message) => this.#accept(message),
       isTrusted: (address) => this.#parts.isTrusted(address),
+      meter: (account) => this.#parts.sendLimits.begin(account),
       checkMailbox: (address) => this.#parts.delivery.checkMailbox(address),
       spoolFolder: join(this.settings.data_directory, 'spool'),
       clock: this.#clock,
@@ -243,7 +244,7 @@ export class MailServer {
   }
 
   async #accept(message: Parameters<AcceptMessage>[0]): Promise<void> {
-    await this.#parts.delivery.accept(message);
+    await this.#parts.accept(message);
     await this.#deps.onAccepted?.(message);
   }
 
