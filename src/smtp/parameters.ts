@@ -97,15 +97,16 @@ export function parseRcptParameters(text: string, smtpUtf8: boolean): DsnRecipie
 /** RFC 3461 4.2: `rfc822;xtext`; RFC 6533 3: `utf-8;` with characters beyond ASCII as they are (with SMTPUTF8 only) or as `\x{HEX}`. */
 function isOriginalRecipient(text: string, smtpUtf8: boolean): boolean {
   const semicolon = text.indexOf(';');
-  const [type, address] = [text.slice(0, semicolon), text.slice(semicolon + 1)];
+  const [type, address] = [text.slice(0, Math.max(0, semicolon)), text.slice(semicolon + 1)];
   if (!/^[A-Za-z0-9-]{1,64}$/.test(type) || address === '') return false;
   if (type.toLowerCase() !== 'utf-8') return isXtext(address);
   if (!smtpUtf8 && /[^\x00-\x7f]/.test(address)) return false;
   // C1 controls do not come this far from an address either.
   if (/[\x80-\x9f\u2028\u2029\ufffd]/.test(address)) return false;
-  return isXtext(
-    address.replace(/\\x\{(5C|[A-F][0-9A-F]|[1-9A-F][0-9A-F]{2,4}|10[0-9A-F]{4})\}/g, 'x').replace(/[\u00a0-\uffff]/g, 'x'),
-  );
+  const plain = address
+    .replace(/\\x\{(5C|[A-F][0-9A-F]|[1-9A-F][0-9A-F]{2,4}|10[0-9A-F]{4})\}/g, 'x')
+    .replace(/[\u00a0-\uffff]/g, 'x');
+  return !plain.includes('\\') && isXtext(plain);
 }
 
 /** RFC 3461 4: printable ASCII without + and =, and +HH in upper case; what it decodes to has no control characters. */

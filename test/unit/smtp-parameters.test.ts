@@ -39,14 +39,16 @@ test('REQUIRETLS is a parameter where it was announced: over TLS, without a valu
   assert.equal(code(parseMailParameters(' REQUIRETLS=yes', { tls: true })), '501 5.5.4');
 });
 
-test('ORCPT of type utf-8: with SMTPUTF8 as it is, else as \\x{HEX}; no control character hides in it (RFC 6533)', () => {
+test('ORCPT of type utf-8: with SMTPUTF8 as it is, else escaped; no control character hides in it (RFC 6533)', () => {
   for (const [text, utf8, expected] of [
     ['utf-8;ñandú@x.test', true, 'taken'],
     ['utf-8;ñandú@x.test', false, '501 5.5.4'],
     ['rfc822;ñandú@x.test', true, '501 5.5.4'],
     ['utf-8;\\x{F1}and\\x{1F600}@x.test', false, 'taken'],
     ['UTF-8;a\\x{5C}b@x.test', false, 'taken'],
-    ['utf-8;a\\x{0A}b@x.test', false, 'taken'],
+    ['utf-8;a\\x{0A}b@x.test', false, '501 5.5.4'],
+    ['utf-8;a\\x{85}b@x.test', false, '501 5.5.4'],
+    ['utf-8;a\\b@x.test', false, '501 5.5.4'],
     ['utf-8;a\u0085b@x.test', true, '501 5.5.4'],
     ['utf-8;a+0Ab@x.test', true, '501 5.5.4'],
     ['utf-8;', true, '501 5.5.4'],
