@@ -156,3 +156,16 @@ function override(entry: string, standard: Channel, domain: string): Channel {
   if (transport !== '') return withDomain({ transport, nexthop }, domain);
   return nexthop === '' ? standard : { ...standard, nexthop };
 }
+
+/** What is wrong with a value of transport_maps (or a transport of the settings), in a few words; undefined when nothing is. */
+export function transportProblem(entry: string): string | undefined {
+  const { transport, nexthop } = withDomain(override(entry, { transport: 'smtp', nexthop: '' }, 'example.com'), 'example.com');
+  if (LOCAL.has(transport)) return undefined;
+  try {
+    parseNextHop(`${transport}:${nexthop}`, 'example.com');
+    return undefined;
+  } catch (error) {
+    if (error instanceof NextHopError) return error.message;
+    throw error;
+  }
+}
