@@ -9,6 +9,7 @@ const FILE = new URL('../docs/settings.md', import.meta.url);
 const SECTIONS = [
   ['Names of the host', 'hostname'],
   ['Domains, mailboxes, aliases', 'virtual_mailbox_domains'],
+  ['Routing and sending', 'relay_domains'],
   ['Network', 'mynetworks'],
   ['TLS', 'smtpd_tls_security_level'],
   ['Signing', 'dkim_keys'],

@@ -9,6 +9,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   domain: async () => (await import('./domain.ts')).domainCommand,
   postmap: async () => (await import('./postmap.ts')).postmapCommand,
   verify: async () => (await import('./verify.ts')).verifyCommand,
+  suppress: async () => (await import('./suppress.ts')).suppressCommand,
   reload: async () => (await import('./reload.ts')).reload,
   health: async () => (await import('./health.ts')).healthCommand,
 };

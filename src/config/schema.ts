@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { field, group } from './field.ts';
 import { limitFields } from './schema-limits.ts';
+import { routingFields } from './schema-routing.ts';
 import {
   optional,
   readAddress,
@@ -26,6 +27,7 @@ export function settingsSchema(base: string) {
   return z.strictObject({
     ...nameFields(base),
     ...mailboxFields(base),
+    ...routingFields(base),
     ...networkFields(),
     ...tlsFields(base),
     ...signingFields(base),

@@ -113,7 +113,7 @@ export class MailServer {
       clock: this.#clock,
       hashing: this.#hashing,
       queue: this.#deps.queue ?? noQueue,
-      ...(this.#deps.worker ? { throttle: this.#deps.worker.throttle } : {}),
+      ...(this.#deps.worker ? { throttle: this.#deps.worker.throttle, readPem: this.#deps.worker.readPem } : {}),
       intents: this.#intents,
       storeOf: (location) => this.#store.account(location),
     });
@@ -234,6 +234,7 @@ export class MailServer {
       queue: this.#deps.queue ?? noQueue,
       accept: (message) => this.#accept(message),
       isTrusted: (address) => this.#parts.isTrusted(address),
+      meter: (account) => this.#parts.sendLimits.begin(account),
       checkMailbox: (address) => this.#parts.delivery.checkMailbox(address),
       spoolFolder: join(this.settings.data_directory, 'spool'),
       clock: this.#clock,
@@ -247,7 +248,7 @@ export class MailServer {
 
   async #accept(message: Parameters<AcceptMessage>[0]): Promise<void> {
     try {
-      await this.#parts.delivery.accept(message);
+      await this.#parts.accept(message);
       this.#health.good();
     } catch (error) {
       this.#health.failed(error);
