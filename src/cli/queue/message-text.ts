@@ -3,7 +3,7 @@
 const LF = 0x0a;
 const CR = 0x0d;
 /** Bytes of a line that are waited for before it counts as a header field or not. */
-const MAX_LOOK = 8_192;
+const MAX_LOOK = 1_024;
 /** A field's name (RFC 5322 section 2.2; white space before the colon as in section 4.5), or a continuation. */
 const HEADER_LINE = /^(?:[ \t]|[\x21-\x39\x3b-\x7e]+[ \t]*:)/;
 
