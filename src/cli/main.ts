@@ -1,5 +1,6 @@
 // `buzon COMMAND …`: finds the command and runs it. Commands are imported only when called, so that `buzon help` starts fast.
 import { MailError } from '../lib/errors.ts';
+import { processTerminal, readerWatch } from './process-output.ts';
 import type { Command, CommandIo } from './command.ts';
 
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
@@ -10,6 +11,11 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   postmap: async () => (await import('./postmap.ts')).postmapCommand,
   verify: async () => (await import('./verify.ts')).verifyCommand,
   suppress: async () => (await import('./suppress.ts')).suppressCommand,
+  queue: async () => (await import('./queue.ts')).queueCommand,
+  mailq: async () => (await import('./queue/mailq.ts')).mailqCommand,
+  postqueue: async () => (await import('./queue/postqueue.ts')).postqueueCommand,
+  postsuper: async () => (await import('./queue/postsuper.ts')).postsuperCommand,
+  postcat: async () => (await import('./queue/postcat.ts')).postcatCommand,
   reload: async () => (await import('./reload.ts')).reload,
   health: async () => (await import('./health.ts')).healthCommand,
 };
@@ -21,6 +27,8 @@ export function processIo(): CommandIo {
     err: (text) => void process.stderr.write(text),
     stdin: process.stdin,
     ...(process.stdin.isTTY ? { askSecret: async (prompt: string) => (await import('./terminal.ts')).askSecret(prompt) } : {}),
+    closed: readerWatch(),
+    ...(process.stdin.isTTY && process.stdout.isTTY ? { terminal: processTerminal() } : {}),
     env: process.env,
     cwd: process.cwd(),
   };

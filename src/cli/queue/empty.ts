@@ -1,0 +1,17 @@
+// The queue where no server has made one: nothing waits, nothing can be changed.
+import { MailError } from '../../lib/errors.ts';
+import type { CommandQueue } from './open.ts';
+
+const none = (): Promise<number> => Promise.resolve(0);
+
+export const emptyQueue: CommandQueue = {
+  list: () => ({ [Symbol.asyncIterator]: () => ({ next: () => Promise.resolve({ done: true, value: undefined }) }) }),
+  find: () => Promise.resolve(undefined),
+  stats: () => Promise.resolve({ messages: 0, recipients: { ready: 0, deferred: 0, held: 0 }, bytes: 0, destinations: [] }),
+  hold: none,
+  release: none,
+  retry: none,
+  requeue: none,
+  remove: none,
+  open: (id) => Promise.reject(new MailError('corrupt', 'NO_SUCH_MESSAGE', `there is no message ${id}`)),
+};
