@@ -46,6 +46,8 @@ export interface MailEnvelope {
   readonly bodyType: '7BIT' | '8BITMIME' | 'BINARYMIME';
   readonly ret?: 'FULL' | 'HDRS';
   readonly envid?: string;
+  /** RFC 8689: only over TLS with a verified certificate, and only to hosts that promise the same. */
+  readonly requireTls?: boolean;
 }
 
 export interface ReceivedMessage {
