@@ -4,7 +4,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { pathOf } from '../../src/queue/store/queue-file.ts';
-import type { Failure } from '../../src/queue/types.ts';
+import type { Failure, QueueFilter } from '../../src/queue/types.ts';
 import { eventually } from '../support/mail-host.ts';
 import { all, bodyOf, DESTINATION, idsOf, openQueue, queued } from '../support/queue-store.ts';
 
@@ -176,7 +176,7 @@ test('filters', async (t) => {
   await store.add(queued('C3', { arrived: 20, sender: 'Ñu@example.test', to: ['z@three.test'] }));
   await store.settle('C3', [{ number: 0, kind: 'deferred', nextAttempt: 1, failure: FAILURE, delayReported: false }]);
   assert.deepEqual(await idsOf(store), ['A1', 'C3', 'B2'], 'by arrival');
-  const cases: [Parameters<typeof store.list>[0], string[]][] = [
+  const cases: [QueueFilter, string[]][] = [
     [{ ids: ['B2', 'A1', 'A1', 'ZZ'] }, ['A1', 'B2']],
     [{ ids: [] }, []],
     [{ sender: '' }, ['B2']],
