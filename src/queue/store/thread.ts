@@ -58,7 +58,7 @@ export class QueueThread {
           resolve();
         } else this.#take(message);
       });
-      worker.on('error', (error) => this.#logger?.error('queue.thread.failed', { error: error.message }));
+      worker.on('error', (error: Error) => this.#logger?.error('queue.thread.failed', { error: error.message }));
       worker.on('exit', () => {
         this.#ended(worker);
         reject(unavailable('the database thread ended'));
