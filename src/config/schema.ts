@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { field, group } from './field.ts';
 import { limitFields } from './schema-limits.ts';
+import { queueFields } from './schema-queue.ts';
 import {
   optional,
   readAddress,
@@ -31,6 +32,7 @@ export function settingsSchema(base: string) {
     ...signingFields(base),
     ...loginFields(),
     ...limitFields(),
+    ...queueFields(),
     ...hostFields(base),
     ...checkFields(base),
   });
