@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { field, group } from './field.ts';
 import { limitFields } from './schema-limits.ts';
 import { routingFields } from './schema-routing.ts';
+import { queueFields } from './schema-queue.ts';
 import {
   optional,
   readAddress,
@@ -33,6 +34,7 @@ export function settingsSchema(base: string) {
     ...signingFields(base),
     ...loginFields(),
     ...limitFields(),
+    ...queueFields(),
     ...hostFields(base),
     ...checkFields(base),
   });

@@ -46,7 +46,12 @@ export class Conclusion {
   /**
    * `aborted`: the server stopped the try; who was not delivered by then stays as if it had not been. Never rejects.
    */
-  async conclude(passage: Passage, outcomes: ReadonlyMap<number, Outcome>, source: MessageSource, aborted: boolean): Promise<void> {
+  async conclude(
+    passage: Passage,
+    outcomes: ReadonlyMap<number, Outcome>,
+    source: MessageSource,
+    aborted: boolean,
+  ): Promise<void> {
     const { quiet, successes, failures, putOff } = this.#sort(passage.job, outcomes);
     const { id } = passage.job.envelope;
     for (const ended of [...quiet, ...successes]) this.#log(passage, ended);
@@ -94,7 +99,12 @@ export class Conclusion {
     });
   }
 
-  #deferral(number: number, failure: Failure, { age, attempts }: { age: number; attempts: number }, delayReported: boolean): Settlement {
+  #deferral(
+    number: number,
+    failure: Failure,
+    { age, attempts }: { age: number; attempts: number },
+    delayReported: boolean,
+  ): Settlement {
     const { limits, random, clock, onDeferred } = this.#o;
     const nextAttempt = clock.now() + backoff({ age, attempts, failure }, limits(), random);
     onDeferred?.(nextAttempt);
@@ -145,7 +155,8 @@ const NO_OUTCOME: Outcome = { kind: 'deferred', status: '4.3.0', reason: 'delive
 
 const doneOf = ({ recipient }: ReportedRecipient): Settlement => ({ number: recipient.number, kind: 'done' });
 
-function failureOf(outcome: Outcome): Failure {
+/** What a recipient's place in the queue keeps of it. */
+export function failureOf(outcome: Outcome): Failure {
   if (outcome.kind === 'delivered') return { status: outcome.status, reason: outcome.reply };
   const { status, reason, remote, reply } = outcome;
   return { status, reason, ...(remote === undefined ? {} : { remote }), ...(reply === undefined ? {} : { reply }) };

@@ -26,6 +26,7 @@ export function recipientFields({ job, hop, began, ended }: Passage, recipient: 
   const { envelope } = job;
   return {
     id: envelope.id,
+    from: envelope.sender,
     to: recipient.address,
     relay: outcome.relay ?? (outcome.kind === 'delivered' ? undefined : outcome.remote) ?? 'none',
     delay: seconds(ended - envelope.arrived),

@@ -4,7 +4,7 @@
 //   routes → (others redirected, held, put off) → source opened → agent → conclusion
 import { MailError, toMailError } from '../lib/errors.ts';
 import type { MessageSource } from '../message/source.ts';
-import { Conclusion, type ConclusionOptions } from './conclusion.ts';
+import { Conclusion, failureOf, type ConclusionOptions } from './conclusion.ts';
 import { formatNextHop } from './next-hop.ts';
 import type { JobEnd } from './scheduler/destination.ts';
 import { SUSPENDED_REASON } from './scheduler/scheduler.ts';
@@ -15,7 +15,6 @@ import type {
   Job,
   JobResult,
   NextHop,
-  Outcome,
   QueuedMessage,
   QueuedRecipient,
   QueueStore,
@@ -99,7 +98,8 @@ export class JobRun {
       for (const recipient of job.recipients) {
         const hop = await this.#o.transports.resolve(recipient.address, job.envelope.sender);
         const destination = formatNextHop(hop);
-        if (destination !== job.destination) elsewhere.set(destination, [...(elsewhere.get(destination) ?? []), recipient.number]);
+        if (destination !== job.destination)
+          elsewhere.set(destination, [...(elsewhere.get(destination) ?? []), recipient.number]);
         else {
           here.push(recipient);
           found = hop;
@@ -156,7 +156,7 @@ export class JobRun {
     await this.#conclusion.conclude(passage, result.outcomes, source, signal.aborted);
     if (signal.aborted) return NOBODY_ASKED;
     const failure = [...result.outcomes.values()].find((outcome) => outcome.kind !== 'delivered');
-    return { site: result.site, ...(result.site === 'down' && failure ? { failure: withoutRelay(failure) } : {}) };
+    return { site: result.site, ...(result.site === 'down' && failure ? { failure: failureOf(failure) } : {}) };
   }
 
   /** Its file is damaged: nothing of it is sent, an administrator has to look. */
@@ -191,11 +191,6 @@ export class JobRun {
     if (recipients.some(({ attempts }) => attempts > 0))
       this.#o.logger.info('queue.active', { id: envelope.id, from: envelope.sender, size, recipients: recipients.length });
   }
-}
-
-function withoutRelay(outcome: Exclude<Outcome, { kind: 'delivered' }>): Failure {
-  const { status, reason, remote, reply } = outcome;
-  return { status, reason, ...(remote === undefined ? {} : { remote }), ...(reply === undefined ? {} : { reply }) };
 }
 
 /** Opened when a report wants something of it. */

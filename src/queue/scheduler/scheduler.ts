@@ -183,7 +183,9 @@ export class Scheduler {
     const jobs = await this.#o.store.jobs(destination.name, SUSPENDED, this.#o.limits().recipients, destination.busy);
     const [first] = jobs;
     if (this.#stopped || !first) return 0;
-    const asked = jobs.find(({ recipients }) => recipients.some(({ lastFailure }) => lastFailure?.reason.startsWith(SUSPENDED_REASON)));
+    const asked = jobs.find(({ recipients }) =>
+      recipients.some(({ lastFailure }) => lastFailure?.reason.startsWith(SUSPENDED_REASON)),
+    );
     if (asked && destination.revive(this.#o.monotonic())) {
       this.#begin(destination, first);
       return 1;
@@ -211,7 +213,8 @@ export class Scheduler {
     this.#note(destination);
     if (this.#stopped) return;
     // While others wait the place goes round the ring.
-    const next = this.#contended || destination.room === 0 || this.#allowance(destination) === 0 ? undefined : destination.next(now);
+    const next =
+      this.#contended || destination.room === 0 || this.#allowance(destination) === 0 ? undefined : destination.next(now);
     if (next) this.#begin(destination, next);
     else this.wake();
   }
