@@ -10,6 +10,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   postmap: async () => (await import('./postmap.ts')).postmapCommand,
   verify: async () => (await import('./verify.ts')).verifyCommand,
   reload: async () => (await import('./reload.ts')).reload,
+  sendmail: async () => (await import('./sendmail.ts')).sendmailCommand,
 };
 
 /** The process's own streams. */
@@ -42,6 +43,8 @@ export async function runCommand(args: readonly string[], io: CommandIo = proces
     io.out(command.usage + '\n');
     return 0;
   }
+  const instead = command.instead?.(rest);
+  if (instead) return runCommand(instead, io);
   try {
     return await command.run(rest, io);
   } catch (error) {
