@@ -18,6 +18,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   postcat: async () => (await import('./queue/postcat.ts')).postcatCommand,
   reload: async () => (await import('./reload.ts')).reload,
   health: async () => (await import('./health.ts')).healthCommand,
+  sendmail: async () => (await import('./sendmail.ts')).sendmailCommand,
 };
 
 /** The process's own streams. */
@@ -52,6 +53,8 @@ export async function runCommand(args: readonly string[], io: CommandIo = proces
     io.out(command.usage + '\n');
     return 0;
   }
+  const instead = command.instead?.(rest);
+  if (instead) return runCommand(instead, io);
   try {
     return await command.run(rest, io);
   } catch (error) {
