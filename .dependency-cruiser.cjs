@@ -31,7 +31,7 @@ module.exports = {
     ...[
       ['smtp-server', '^src/smtp/smtp-server-adapter\\.ts$'],
       ['nodemailer', '^src/queue/nodemailer-adapter\\.ts$'],
-      ['better-sqlite3', '^src/(lib|storage)/sqlite\\.ts$'],
+      ['better-sqlite3', '^src/(lib|storage|queue/store)/sqlite\\.ts$'],
       ['mailauth', '^src/policy/mailauth-adapter\\.ts$'],
       ['clamscan', '^src/policy/clamscan-adapter\\.ts$'],
     ].map(([pkg, only]) => ({

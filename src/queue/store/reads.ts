@@ -1,0 +1,137 @@
+// What is asked of queue.db.
+import type { Failure, Job, QueuedMessage, QueueFilter, QueueStats, RecipientState } from '../types.ts';
+import type { QueueDatabase } from './database.ts';
+import { ofMessage } from './filter.ts';
+import type { Cursor, Given, Page } from './protocol.ts';
+import { RECIPIENT_COLUMNS, toEnvelope, toMessage, toRecipient, type MessageRow, type RecipientRow } from './rows.ts';
+
+/** Messages looked at for one page: others have their turn in between. */
+const SCANNED = 5_000;
+/** A page has no more than this of either. */
+const PAGE_MESSAGES = 200;
+const PAGE_RECIPIENTS = 5_000;
+const TOP_DESTINATIONS = 20;
+const START: Cursor = { arrived: Number.MIN_SAFE_INTEGER, id: '' };
+
+/** Ring from behind `after`: each one is a single search in the index, however many recipients it has. */
+export function readyDestinations(db: QueueDatabase, { after, limit }: Given<'ready'>): string[] {
+  const found: string[] = [];
+  const next = (behind: string): string | undefined =>
+    db.get<{ destination: string }>(
+      `SELECT destination FROM recipient INDEXED BY recipient_turn WHERE state = 'ready' AND destination > ? ORDER BY destination LIMIT 1`,
+      behind,
+    )?.destination;
+  let wrapped = false;
+  for (let at = after; found.length < limit;) {
+    const destination = next(at);
+    if (destination === undefined) {
+      if (wrapped || after === '') break;
+      wrapped = true;
+      at = '';
+    } else {
+      if (wrapped && destination > after) break;
+      found.push(destination);
+      at = destination;
+    }
+  }
+  return found;
+}
+
+/** Neighbours in the order of turns that belong to one message make a job. */
+export function jobs(db: QueueDatabase, { destination, limit, recipientsEach, busy }: Given<'jobs'>): Job[] {
+  const taken = new Set(busy);
+  const groups: RecipientRow[][] = [];
+  const rows = db.iterate<RecipientRow>(
+    `SELECT ${RECIPIENT_COLUMNS} FROM recipient INDEXED BY recipient_turn WHERE state = 'ready' AND destination = ? ORDER BY turn, message, number`,
+    destination,
+  );
+  for (const row of rows) {
+    if (taken.has(`${row.message}/${row.number}`)) continue;
+    const group = groups.at(-1);
+    if (group && group[0]?.message === row.message && group.length < recipientsEach) group.push(row);
+    else if (groups.length < limit) groups.push([row]);
+    else break;
+  }
+  return groups.flatMap((group) => {
+    const message = messageRow(db, group[0]?.message ?? '');
+    if (!message) return [];
+    return [{ envelope: toEnvelope(message), size: message.size, destination, recipients: group.map(toRecipient) }];
+  });
+}
+
+export const messageRow = (db: QueueDatabase, id: string): MessageRow | undefined =>
+  db.get<MessageRow>('SELECT id, arrived, size, envelope FROM message WHERE id = ?', id);
+
+export function find(db: QueueDatabase, id: string): QueuedMessage | null {
+  const row = messageRow(db, id);
+  return row ? toMessage(db, row) : null;
+}
+
+/** The next messages that are meant, oldest first; may be none of those it looked at. */
+export function messagePage(db: QueueDatabase, filter: QueueFilter, from: Cursor | null, most: number): Page<MessageRow[]> {
+  const after = from ?? START;
+  // Named ones are looked up each, not looked for.
+  const end = filter.ids
+    ? undefined
+    : db.get<Cursor>(
+        'SELECT arrived, id FROM message WHERE (arrived, id) > (?, ?) ORDER BY arrived, id LIMIT 1 OFFSET ?',
+        after.arrived,
+        after.id,
+        SCANNED - 1,
+      );
+  const { sql, values } = ofMessage(filter);
+  const items = db.all<MessageRow>(
+    `SELECT id, arrived, size, envelope FROM message WHERE (arrived, id) > (?, ?) ${end ? 'AND (arrived, id) <= (?, ?)' : ''} AND ${sql} ORDER BY arrived, id LIMIT ?`,
+    after.arrived,
+    after.id,
+    ...(end ? [end.arrived, end.id] : []),
+    ...values,
+    most,
+  );
+  const last = items.length === most ? items.at(-1) : end;
+  return { items, ...(last ? { cursor: { arrived: last.arrived, id: last.id } } : {}) };
+}
+
+export function page(db: QueueDatabase, { filter, cursor }: Given<'page'>): Page<QueuedMessage[]> {
+  const found = messagePage(db, filter, cursor, PAGE_MESSAGES);
+  const items: QueuedMessage[] = [];
+  let recipients = 0;
+  for (const row of found.items) {
+    const message = toMessage(db, row);
+    items.push(message);
+    recipients += message.recipients.length;
+    if (recipients >= PAGE_RECIPIENTS) return { items, cursor: { arrived: row.arrived, id: row.id } };
+  }
+  return { items, ...(found.cursor ? { cursor: found.cursor } : {}) };
+}
+
+export function stats(db: QueueDatabase): QueueStats {
+  const total = db.get<{ messages: number; bytes: number | null; oldest: number | null }>(
+    'SELECT count(*) AS messages, sum(size) AS bytes, min(arrived) AS oldest FROM message INDEXED BY message_arrived',
+  );
+  const recipients: Record<RecipientState, number> = { ready: 0, deferred: 0, held: 0 };
+  for (const { state, n } of db.all<{ state: RecipientState; n: number }>(
+    'SELECT state, count(*) AS n FROM recipient INDEXED BY recipient_state GROUP BY state',
+  ))
+    recipients[state] = n;
+  const top = db.all<{ destination: string; n: number }>(
+    'SELECT destination, count(*) AS n FROM recipient INDEXED BY recipient_state GROUP BY destination ORDER BY n DESC, destination LIMIT ?',
+    TOP_DESTINATIONS,
+  );
+  return {
+    messages: total?.messages ?? 0,
+    bytes: total?.bytes ?? 0,
+    recipients,
+    ...(typeof total?.oldest === 'number' ? { oldest: total.oldest } : {}),
+    destinations: top.map(({ destination, n }) => ({ destination, recipients: n, ...lastFailureAt(db, destination) })),
+  };
+}
+
+/** Of some recipient there that waits after a failure. */
+function lastFailureAt(db: QueueDatabase, destination: string): { failure?: Failure } {
+  const row = db.get<{ failure: string | null }>(
+    `SELECT failure FROM recipient INDEXED BY recipient_state WHERE destination = ? AND state = 'deferred' LIMIT 1`,
+    destination,
+  );
+  return row && row.failure !== null ? { failure: JSON.parse(row.failure) as Failure } : {};
+}
