@@ -20,14 +20,15 @@ const USAGE = `usage: buzon queue list [FILTER ...] [ID ...] [--json]
        buzon queue top [--once]
 
 Mail that waits to go out. Messages are meant by their ids (- reads them from standard input, a line each) or by filters, which must all hold:
-  --sender ADDRESS, --recipient ADDRESS  in any case; --sender '<>' for reports
-  --domain DOMAIN                        a recipient's
-  --destination NEXTHOP                  as list shows it, such as smtp:example.com
+  --sender ADDRESS                       in any case; '<>' for reports
   --older-than TIME, --newer-than TIME   since arrival: 30m, 2h, 5d
+  --recipient ADDRESS, --domain DOMAIN   in any case
+  --destination NEXTHOP                  as list shows it, such as smtp:example.com
   --reason TEXT                          a part of the last failure
   --state ready|deferred|held
-flush tries every deferred message now, retry those that are meant. hold keeps messages until release. requeue tries them now as if they had just
-come. delete drops them, and tells nobody. stats counts; top is a view that is drawn anew each second (q ends it; --once: one frame).
+What is changed by filters on recipients (the last four lines) is those recipients only, else whole messages.
+flush tries every deferred message now, retry those that are meant. hold keeps messages until release. requeue tries what is not
+held now, as if it had just come. delete drops them, and tells nobody. stats counts; top is a view that is drawn anew each second (q ends it; --once: one frame).
 --json prints a JSON object a line. list, show: id, sender ("" for <>), arrived, size, account, messageId, envid, ret, bodyType, smtpUtf8, requireTls,
 recipients: address, destination, state, attempts, nextAttempt, status, reason, notify, orcpt. stats: messages, recipients: ready, deferred, held;
 bytes, oldest, destinations (most first): destination, recipients, status, reason. Changes: messages. Times are ISO 8601; what is not there is left out.

@@ -107,10 +107,7 @@ export class MemoryQueue implements CommandQueue {
     return this.#change(filter, (one) => ({ ...one, state: 'ready', attempts: 0, lastFailure: undefined }));
   }
   remove(filter: QueueFilter): Promise<number> {
-    this.#check();
-    const gone = this.#matching(filter);
-    for (const { envelope } of gone) this.#messages.delete(envelope.id);
-    return Promise.resolve(gone.length);
+    return this.#change(filter, () => undefined);
   }
   open(id: string): Promise<ReturnType<typeof memorySource>> {
     const found = this.#messages.get(id);
@@ -122,45 +119,46 @@ export class MemoryQueue implements CommandQueue {
   #check(): void {
     if (this.failure) throw this.failure;
   }
-  #change(filter: QueueFilter, change: (recipient: QueuedRecipient) => QueuedRecipient): Promise<number> {
+  /** Of a message that is meant, the recipients that are meant; without recipients it goes. */
+  #change(filter: QueueFilter, change: (recipient: QueuedRecipient) => QueuedRecipient | undefined): Promise<number> {
     this.#check();
     let changed = 0;
     for (const message of this.#matching(filter)) {
-      const recipients = message.recipients.map(change);
+      const { id } = message.envelope;
+      const recipients = message.recipients.map((one) => (isMeant(one, filter) ? change(one) : one));
       if (recipients.every((one, i) => one === message.recipients[i])) continue;
-      const [, bytes] = this.#messages.get(message.envelope.id) ?? [];
-      this.#messages.set(message.envelope.id, [{ ...message, recipients }, bytes ?? Buffer.alloc(0)]);
+      const left = recipients.filter((one) => one !== undefined);
+      const [, bytes = Buffer.alloc(0)] = this.#messages.get(id) ?? [];
+      if (left.length > 0) this.#messages.set(id, [{ ...message, recipients: left }, bytes]);
+      else this.#messages.delete(id);
       changed++;
     }
     return Promise.resolve(changed);
   }
   #matching(filter: QueueFilter): QueuedMessage[] {
+    const { ids, sender, arrivedBefore = Infinity, arrivedAfter = -Infinity } = filter;
     return [...this.#messages.values()]
       .map(([message]) => message)
-      .filter((message) => matches(message, filter))
+      .filter(
+        ({ envelope, recipients }) =>
+          (ids?.includes(envelope.id) ?? true) &&
+          same(envelope.sender, sender) &&
+          envelope.arrived < arrivedBefore &&
+          envelope.arrived > arrivedAfter &&
+          recipients.some((recipient) => isMeant(recipient, filter)),
+      )
       .sort((a, b) => a.envelope.arrived - b.envelope.arrived);
   }
 }
 
 const same = (a: string, b: string | undefined): boolean => b === undefined || a.toLowerCase() === b.toLowerCase();
 
-function matches({ envelope, recipients }: QueuedMessage, filter: QueueFilter): boolean {
-  const { ids, sender, arrivedBefore = Infinity, arrivedAfter = -Infinity } = filter;
-  return (
-    (ids?.includes(envelope.id) ?? true) &&
-    same(envelope.sender, sender) &&
-    envelope.arrived < arrivedBefore &&
-    envelope.arrived > arrivedAfter &&
-    recipients.some(
-      ({ address, destination, state, lastFailure }) =>
-        same(address, filter.recipient) &&
-        same(address.slice(address.lastIndexOf('@') + 1), filter.domain) &&
-        same(destination, filter.destination) &&
-        same(state, filter.state) &&
-        (filter.reason === undefined || (lastFailure?.reason ?? '').toLowerCase().includes(filter.reason.toLowerCase())),
-    )
-  );
-}
+const isMeant = ({ address, destination, state, lastFailure }: QueuedRecipient, filter: QueueFilter): boolean =>
+  same(address, filter.recipient) &&
+  same(address.slice(address.lastIndexOf('@') + 1), filter.domain) &&
+  same(destination, filter.destination) &&
+  same(state, filter.state) &&
+  (filter.reason === undefined || (lastFailure?.reason ?? '').toLowerCase().includes(filter.reason.toLowerCase()));
 
 /** A way to the queue for a command under test. */
 export const opens =

@@ -181,7 +181,7 @@ test('row 24: queue list: what a peer said can neither break its line nor reach 
   });
   for (const verb of [['list'], ['show', 'A1'], ['stats'], ['top', '--once']]) {
     const { stdout } = await run(on(queue), verb);
-     
+
     assert.doesNotMatch(stdout, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]|^B2/m, verb.join(' '));
   }
 });
@@ -193,11 +193,19 @@ test('queue: changes say how many messages they changed', async () => {
   assert.equal((await run(on(queue), ['release', '--state', 'held'])).stdout, '2 messages released\n');
   assert.deepEqual([...queue.states('A1'), ...queue.states('B2')], ['ready', 'ready', 'ready']);
   const other = aQueue();
-  assert.equal((await run(on(other), ['retry', '--domain', 'other.test'])).stdout, '1 message to be tried now\n');
+  assert.equal((await run(on(other), ['retry', '--domain', 'remote.test'])).stdout, '1 message to be tried now\n');
   assert.equal((await run(on(aQueue()), ['flush', '--json'])).stdout, '{"messages":1}\n');
   assert.equal((await run(on(other), ['requeue', '--all'])).stdout, '2 messages queued anew\n');
   assert.equal((await run(on(other), ['delete', '-'], 'b2\n\nA1!  \r\n')).stdout, '2 messages deleted\n');
   assert.deepEqual(other.ids, []);
+});
+
+test('queue: filters on recipients change those recipients only', async () => {
+  const queue = aQueue();
+  assert.equal((await run(on(queue), ['hold', '--domain', 'other.test'])).stdout, '1 message held\n');
+  assert.deepEqual(queue.states('A1'), ['deferred', 'held']);
+  await run(on(queue), ['delete', '--reason', 'greylisted']);
+  assert.deepEqual([queue.ids, queue.states('A1')], [['A1', 'B2'], ['held']]);
 });
 
 test('queue: nothing is changed without saying what, and never more than was said', async () => {

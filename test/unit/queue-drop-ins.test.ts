@@ -147,7 +147,7 @@ test('postqueue -f, -i, -s: what is deferred is tried now; what is held is not',
     [['-i', 'B2'], 'deferred deferred deferred deferred held'],
     [['-i', 'FFFF'], 'deferred deferred deferred deferred held'],
     [['-s', 'y.test'], 'deferred deferred deferred deferred held'],
-    [['-s', 'OTHER.test'], 'ready ready ready ready held'],
+    [['-s', 'OTHER.test'], 'deferred deferred ready ready held'],
     [['-s', '[192.0.2.1]'], 'deferred deferred deferred deferred held'],
   ] as const) {
     const queue = aQueue();
@@ -204,7 +204,7 @@ test('postsuper: one message, several, all, and ids from standard input', async 
   assert.deepEqual(queue.states('B2'), ['ready']);
   assert.equal(
     (await su(['-d', '-'], 'b2\r\n../x\nFFFF\n')).err.replaceAll('postsuper: ', ''),
-    'warning: invalid mail queue id: ../x\nB2: removed\nDeleted: 1 message\n',
+    'B2: removed\nwarning: invalid mail queue id: ../x\nDeleted: 1 message\n',
   );
   assert.equal((await su(['-d', 'all'])).err, 'postsuper: Deleted: 0 messages\n');
   assert.deepEqual(queue.ids, ['A1B2C3D4E5F6', 'C3']);

@@ -5,7 +5,7 @@ import { loadSettings } from '../../config/settings.ts';
 import { errnoOf, MailError } from '../../lib/errors.ts';
 import { systemClock } from '../../lib/clock.ts';
 import { createLogger } from '../../lib/logger.ts';
-import { openQueueStore } from '../../queue/store/queue-store.ts';
+import { openQueueStore } from '../../queue/store/store.ts';
 import type { QueueStore } from '../../queue/types.ts';
 import { actAs, ownerOf } from '../../worker/privileges.ts';
 import type { CommandIo } from '../command.ts';

@@ -6,6 +6,7 @@ import { fatal, isRefusal, queueNameOf, settingsFileOf, type QueueName } from '.
 import { readFlags } from './getopt.ts';
 import { batches, inputLines } from './input.ts';
 import { withQueue, type CommandQueue, type WithQueue } from './open.ts';
+import { printable } from './text.ts';
 
 const SYNOPSIS =
   'postsuper [-c config_dir] [-d queue_id (delete)] [-e queue_id (expire)] [-f queue_id (expire and/or un-hold)] [-h queue_id (hold)] [-H queue_id (un-hold)] [-p (purge temporary files)] [-r queue_id (requeue)] [-s (structure fix)] [-S (redundant structure fix)][-v (verbose)] [queue...]';
@@ -116,26 +117,29 @@ async function performOnIds(
   queue: CommandQueue,
   action: Action,
   from: readonly QueueName[],
-  wanted: readonly string[],
+  words: readonly string[],
   io: CommandIo,
 ): Promise<number> {
-  const found = await Promise.all([...new Set(wanted)].map((id) => queue.find(id)));
+  const wanted = [...new Set(words)].map((word) => [word, idOf(word)] as const);
+  const found = await Promise.all(wanted.map(async ([, id]) => (id === undefined ? undefined : queue.find(id))));
   const isMeant = (message: QueuedMessage | undefined): message is QueuedMessage =>
     message !== undefined && from.includes(queueNameOf(message));
   const ids = found.filter(isMeant).map(({ envelope }) => envelope.id);
-  if (ids.length === 0) return 0;
-  await action.perform(queue, ids);
-  io.err(ids.map((id) => `postsuper: ${id}: ${action.single}\n`).join(''));
+  if (ids.length > 0) await action.perform(queue, ids);
+  for (const [i, [word, id]] of wanted.entries()) {
+    if (id === undefined) io.err(`postsuper: warning: invalid mail queue id: ${printable(word)}\n`);
+    else if (isMeant(found[i])) io.err(`postsuper: ${id}: ${action.single}\n`);
+  }
   return ids.length;
 }
 
+const idOf = (word: string): string | undefined => (/^[0-9A-Za-z]{1,64}$/.test(word) ? word.toUpperCase() : undefined);
+
+/** `-` stands for standard input. */
 async function* namedIds(words: readonly string[], io: CommandIo): AsyncGenerator<string> {
   for (const word of words) {
-    if (word === 'ALL') continue;
-    for await (const id of word === '-' ? inputLines(io) : [word]) {
-      if (/^[0-9A-Za-z]{1,64}$/.test(id)) yield id.toUpperCase();
-      else io.err(`postsuper: warning: invalid mail queue id: ${id.replace(/[^\x20-\x7e]/g, '?')}\n`);
-    }
+    if (word === '-') yield* inputLines(io);
+    else if (word !== 'ALL') yield word;
   }
 }
 
