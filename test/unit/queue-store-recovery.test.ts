@@ -39,7 +39,8 @@ async function zeroPages(file: string, from: number, to = Infinity): Promise<voi
 
 /** Some messages, of which one recipient is delivered, one put off, one held. */
 async function fill(store: QueueStore): Promise<void> {
-  for (let n = 1; n <= 40; n++) await store.add(queued(`M${n}`, { arrived: n, to: ['a@remote.test', 'b@remote.test'] }));
+  const numbers = Array.from({ length: 12 }, (_, n) => n + 1);
+  await Promise.all(numbers.map((n) => store.add(queued(`M${n}`, { arrived: n, to: ['a@remote.test', 'b@remote.test'] }))));
   await store.settle('M1', [{ number: 0, kind: 'done' }]);
   await store.settle('M2', [{ number: 0, kind: 'deferred', nextAttempt: 1e15, failure: FAILURE, delayReported: false }]);
   await store.hold({ ids: ['M3'], recipient: 'b@remote.test' });
@@ -55,22 +56,16 @@ const told = (messages: readonly QueuedMessage[]): string[] =>
       `${envelope.id} ${envelope.sender} ${size} ${recipients.map(({ number, state }) => `${number}${state === 'held' ? 'H' : ''}`).join()}`,
   );
 
-async function checkRecovered(queue: TestQueue, store: QueueStore, expected: readonly string[]): Promise<void> {
+async function checkRecovered(store: QueueStore, expected: readonly string[]): Promise<void> {
   await eventually(async () => (await idsOf(store)).length >= expected.length, 'all are known again');
   assert.deepEqual(told(await all(store)), expected);
-  assert.match(await bodyOf(store, 'M40'), /body of M40/);
-  await store.settle('M40', [
+  assert.match(await bodyOf(store, 'M12'), /body of M12/);
+  await store.settle('M12', [
     { number: 0, kind: 'done' },
     { number: 1, kind: 'done' },
   ]);
   await store.add(queued('NEW', { arrived: 100 }));
-  assert.deepEqual((await idsOf(store)).slice(-2), ['M39', 'NEW']);
-  // The next start finds a database that is whole.
-  await store.close();
-  const before = queue.events.filter(({ level }) => level === 'error').length;
-  const again = await queue.reopen();
-  assert.equal((await all(again)).length, expected.length);
-  assert.equal(queue.events.filter(({ level }) => level === 'error').length, before);
+  assert.deepEqual((await idsOf(store)).slice(-2), ['M11', 'NEW']);
 }
 
 const damages: Record<string, { readonly isLogged: boolean; readonly damage: (directory: string) => Promise<void> }> = {
@@ -94,11 +89,11 @@ for (const [name, { isLogged, damage }] of Object.entries(damages))
     const queue = await openQueue(t);
     await fill(queue.store);
     const expected = told(await all(queue.store));
-    assert.equal(expected.length, 39);
+    assert.equal(expected.length, 11);
     await queue.store.close();
     await damage(queue.directory);
     const store = await queue.reopen();
-    await checkRecovered(queue, store, expected);
+    await checkRecovered(store, expected);
     const errors = queue.events.filter(({ level }) => level === 'error').map(({ event }) => event);
     assert.deepEqual(errors, isLogged ? ['queue.database.damaged'] : []);
     const kept = (await readdir(queue.directory)).filter((file) => /^queue\.db\.damaged-\d{8}T\d{6}$/.test(file));
@@ -117,13 +112,13 @@ test('row 47: damaged while two processes have it open: both go on with the one 
   outside.close();
   await zeroPages(join(queue.directory, 'queue.db'), 1);
   await queue.store.add(queued('DURING', { arrived: 50 }));
-  await other.settle('M39', [{ number: 0, kind: 'done' }]);
-  await eventually(async () => (await idsOf(other)).length === 40, 'all are known again');
+  await other.settle('M11', [{ number: 0, kind: 'done' }]);
+  await eventually(async () => (await idsOf(other)).length === 12, 'all are known again');
   const now = told(await all(queue.store));
   assert.deepEqual(told(await all(other)), now);
   assert.deepEqual(
     now,
-    [...expected, 'DURING eva@example.test 35 0'].map((line) => (line.startsWith('M39 ') ? line.replace('0,1', '1') : line)),
+    [...expected, 'DURING eva@example.test 35 0'].map((line) => (line.startsWith('M11 ') ? line.replace('0,1', '1') : line)),
   );
 });
 
@@ -132,7 +127,7 @@ test('row 47: a database that is taken away while it is open is made anew', asyn
   await fill(queue.store);
   const expected = told(await all(queue.store));
   for (const file of DATABASE) await rm(join(queue.directory, file), { force: true });
-  await checkRecovered(queue, queue.store, expected);
+  await checkRecovered(queue.store, expected);
 });
 
 test('row 47: while it is being made anew, a message that is settled is looked for first: nobody gets it again', async (t) => {
@@ -149,7 +144,7 @@ test('row 47: while it is being made anew, a message that is settled is looked f
   await store.close();
   lock.release();
   const messages = await all(await queue.reopen());
-  assert.equal(messages.length, 38);
+  assert.equal(messages.length, 10);
   assert.deepEqual(
     messages.find(({ envelope }) => envelope.id === 'M5')?.recipients.map(({ number }) => number),
     [0],
@@ -271,37 +266,37 @@ const wounds: Record<string, (path: string) => Promise<void>> = {
     writeFile(path, (await readFile(path, 'latin1')).replace('body of', 'body oF'), 'latin1'),
   'is of zeros': async (path) => writeFile(path, Buffer.alloc((await stat(path)).size)),
 };
-for (const [name, wound] of Object.entries(wounds))
-  test(`a queue file that ${name} is never sent: set aside, logged, its recipients held`, async (t) => {
-    const { store, directory, events } = await openQueue(t);
-    await store.add(queued('A1', { body: `body of A1\r\n${'x'.repeat(200_000)}` }));
-    await wound(pathOf(directory, 'A1'));
+test('a queue file that is damaged is never sent: set aside, logged, its recipients held', async (t) => {
+  const { store, directory, events } = await openQueue(t);
+  const expected: string[] = [];
+  for (const [n, [name, wound]] of Object.entries(wounds).entries()) {
+    const id = `A${n}`;
+    if (name !== 'is missing') expected.push(id);
+    await store.add(queued(id, { body: `body of ${id}\r\n${'x'.repeat(200_000)}` }));
+    await wound(pathOf(directory, id));
     let bytes = 0;
-    await assert.rejects(
-      async () => {
-        const source = await store.open('A1');
-        try {
-          for await (const chunk of source.chunks()) bytes += chunk.length;
-        } finally {
-          await source.dispose();
-        }
-      },
-      { kind: 'corrupt', code: 'QUEUE_FILE_DAMAGED' },
-    );
-    assert.ok(bytes < 200_012, 'its end is never given');
-    assert.deepEqual(
-      events.filter(({ level }) => level === 'error').map(({ event, fields }) => [event, fields['id']]),
-      [['queue.corrupt', 'A1']],
-    );
-    assert.deepEqual(await readdir(join(directory, 'corrupt')), name === 'is missing' ? [] : ['A1']);
-    assert.deepEqual(await store.readyDestinations('', 1), []);
-    const [recipient] = (await store.find('A1'))?.recipients ?? [];
+    const read = async (): Promise<void> => {
+      const source = await store.open(id);
+      try {
+        for await (const chunk of source.chunks()) bytes += chunk.length;
+      } finally {
+        await source.dispose();
+      }
+    };
+    await assert.rejects(read, { kind: 'corrupt', code: 'QUEUE_FILE_DAMAGED' }, name);
+    assert.ok(bytes < 200_000, `${name}: its end is never given`);
+    const last = events.filter(({ level }) => level === 'error').at(-1);
+    assert.deepEqual([last?.event, last?.fields['id']], ['queue.corrupt', id]);
+    assert.deepEqual(await readdir(join(directory, 'corrupt')), expected);
+    assert.deepEqual(await store.readyDestinations('', 1), [], name);
+    const [recipient] = (await store.find(id))?.recipients ?? [];
     assert.equal(recipient?.state, 'held');
     assert.match(recipient.lastFailure?.reason ?? '', /^queue file damaged: /);
     // Also when the runner puts it off.
-    await store.settle('A1', [{ number: 0, kind: 'deferred', nextAttempt: 1, failure: FAILURE, delayReported: false }]);
-    assert.equal((await store.find('A1'))?.recipients[0]?.state, 'held');
-  });
+    await store.settle(id, [{ number: 0, kind: 'deferred', nextAttempt: 1, failure: FAILURE, delayReported: false }]);
+    assert.equal((await store.find(id))?.recipients[0]?.state, 'held');
+  }
+});
 
 test('a message that left while it was about to be opened is no damage', async (t) => {
   const { store, events } = await openQueue(t);
