@@ -53,7 +53,7 @@ export interface Operations {
   settle: [{ id: string; settlements: readonly Settlement[]; now: number }, FileWork];
   redirect: [{ id: string; numbers: readonly number[]; destination: string }, null];
   /** `more`: there are others whose time has come. */
-  promote: [{ now: number }, { more: boolean; next: number | null }];
+  promote: [{ now: number; latest: number }, { more: boolean; next: number | null }];
   change: [{ kind: ChangeKind; filter: QueueFilter; cursor: Cursor | null; now: number }, Page<{ changed: number } & FileWork>];
   holdDamaged: [{ id: string; reason: string }, null];
   ready: [{ after: string; limit: number }, string[]];

@@ -103,9 +103,9 @@ class DiskQueue implements QueueStore {
 
   // ---- for the runner
 
-  async promote(now: number): Promise<number | undefined> {
+  async promote(now: number, latest = Number.MAX_SAFE_INTEGER): Promise<number | undefined> {
     for (;;) {
-      const { more, next } = await this.#thread.ask('promote', { now });
+      const { more, next } = await this.#thread.ask('promote', { now, latest });
       if (!more) return next ?? undefined;
     }
   }
@@ -115,8 +115,10 @@ class DiskQueue implements QueueStore {
   jobs(destination: string, limit: number, recipientsEach: number, busy: ReadonlySet<string>): Promise<Job[]> {
     return this.#thread.ask('jobs', { destination, limit, recipientsEach, busy: [...busy] });
   }
-  async settle(id: string, settlements: readonly Settlement[]): Promise<void> {
-    await this.#carryOut(await this.#thread.ask('settle', { id, settlements, now: this.#clock.now() }));
+  async settle(id: string, settlements: readonly Settlement[]): Promise<boolean> {
+    const work = await this.#thread.ask('settle', { id, settlements, now: this.#clock.now() });
+    await this.#carryOut(work);
+    return work.gone.length > 0;
   }
   async redirect(id: string, numbers: readonly number[], destination: string): Promise<void> {
     await this.#thread.ask('redirect', { id, numbers, destination });
