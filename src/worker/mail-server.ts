@@ -28,6 +28,7 @@ import { Health } from './health.ts';
 import { connectionsFor, imapLimits, smtpLimits } from './limits.ts';
 import { Listeners, type BoundAddress } from './listeners.ts';
 import { Outbound, type QueueContext, type QueueParts } from './outbound.ts';
+import { queueParts as ownQueueParts } from './queue-parts.ts';
 import { Parts } from './parts.ts';
 import { DataFolder } from './data-folder.ts';
 import { dropPrivileges, mailIdentity, type Identity } from './privileges.ts';
@@ -49,7 +50,7 @@ export interface MailServerDeps {
   readonly resolver?: Resolver;
   /** Takes mail for other hosts instead of the server's own queue. */
   readonly queue?: OutboundQueue;
-  /** Makes what the server's own queue consists of; without it mail to other hosts is refused with 451 4.3.0. */
+  /** Makes what the server's own queue consists of, instead of queue-parts.ts. */
   readonly queueParts?: (context: QueueContext) => QueueParts;
   /** Checks passwords instead of the threads made for it; closed with the server. */
   readonly hashing?: Hashing;
@@ -116,8 +117,9 @@ export class MailServer {
   }
 
   #makeOutbound(): Outbound | undefined {
-    const { queue, queueParts } = this.#deps;
-    if (queue || !queueParts) return undefined;
+    const { queue, resolver } = this.#deps;
+    if (queue) return undefined;
+    const queueParts = this.#deps.queueParts ?? ((context) => ownQueueParts(context, resolver));
     const logger = this.#logger;
     const clock = this.#clock;
     return new Outbound({

@@ -202,7 +202,7 @@ class Delivery {
     const unix = hop.kind === 'lmtp-unix';
     const destination = unix ? peer.name : hop.host;
     const credentials = await this.#options.credentials?.(hop, this.#job.envelope.sender);
-    const localAddress = 'address' in peer.at ? this.#bindAddress(isIP(peer.at.address) === 6 ? 6 : 4) : undefined;
+    const localAddress = 'address' in peer.at ? await this.#bindAddress(isIP(peer.at.address) === 6 ? 6 : 4) : undefined;
     const policy: TlsPolicy = unix ? { level: 'none' } : await this.#options.tlsPolicy(destination, peer.name);
     const requireTls = this.#job.envelope.requireTls === true;
     const weak = policy.level === 'none' || policy.level === 'may';
@@ -217,8 +217,8 @@ class Delivery {
     };
   }
 
-  #bindAddress(family: 4 | 6): string | undefined {
-    return this.#options.bindAddress?.(domainOf(this.#job.envelope.sender), family);
+  async #bindAddress(family: 4 | 6): Promise<string | undefined> {
+    return this.#options.bindAddress?.(this.#job.envelope.sender, family);
   }
 
   /** What a connection kept for the destination must have in common with this job. */
@@ -228,8 +228,8 @@ class Delivery {
       this.#job.destination,
       this.#job.envelope.requireTls === true,
       credentials?.user,
-      this.#bindAddress(4),
-      this.#bindAddress(6),
+      await this.#bindAddress(4),
+      await this.#bindAddress(6),
     ]);
   }
 }

@@ -87,8 +87,8 @@ export interface ClientOptions {
   readonly credentials?: (hop: NextHop, sender: string) => Promise<Credentials | undefined> | Credentials | undefined;
   /** Sends passwords also where the connection is not encrypted. */
   readonly authInClear?: boolean;
-  /** smtp_bind_address for mail of this domain (empty for `<>`). */
-  readonly bindAddress?: (senderDomain: string, family: 4 | 6) => string | undefined;
+  /** smtp_bind_address for mail of this sender (empty for `<>`). @throws MailError temporary */
+  readonly bindAddress?: (sender: string, family: 4 | 6) => Promise<string | undefined> | string | undefined;
   /** A message without 8-bit bytes that says the same (RFC 6152 section 3); disposed of here. Undefined when that cannot be. */
   readonly downgrade?: (source: MessageSource) => Promise<MessageSource | undefined>;
 }
