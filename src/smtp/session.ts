@@ -250,8 +250,7 @@ export class SmtpSession {
       const mechanisms = authenticator.mechanisms({ secure: this.#secure });
       if (mechanisms.length > 0) lines.push(`AUTH ${mechanisms.join(' ')}`);
     }
-    if (this.wire.tls) lines.push('REQUIRETLS');
-    lines.push('ENHANCEDSTATUSCODES', '8BITMIME', 'DSN', 'SMTPUTF8', 'CHUNKING');
+    lines.push(...(this.wire.tls ? ['REQUIRETLS'] : []), 'ENHANCEDSTATUSCODES', '8BITMIME', 'DSN', 'SMTPUTF8', 'CHUNKING');
     return this.#answer(reply(250, '', lines));
   }
 
