@@ -1,4 +1,4 @@
-// `npm run bench -- smtp|sync-order|idle [options]`: measures Buzon beside Debian's Postfix and Dovecot on this machine. See README.md here.
+// `npm run bench -- smtp|sync-order|idle|queue [options]`: measures Buzon beside Debian's Postfix and Dovecot on this machine. See README.md here.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { chmod, mkdtemp, realpath, rm, stat } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
@@ -8,6 +8,7 @@ import { PROJECT } from '../test/support/mail-host.ts';
 import { findProgram } from '../test/support/programs.ts';
 import { idleBench } from './idle.ts';
 import { isInMemory, machine, versions } from './machine.ts';
+import { queueBench } from './queue.ts';
 import { SCENARIOS, smtpBench } from './smtp.ts';
 import { ratios, summary } from './smtp-report.ts';
 import { syncOrder } from './sync-order.ts';
@@ -16,7 +17,7 @@ import { Teardown } from './teardown.ts';
 const USAGE = `usage: npm run bench -- COMMAND [options]
   smtp         messages a second until stored, CPU for each, time to the 250: Buzon beside Postfix → virtual(8)
     --runs N         measured runs of each server in each scenario, in turn (5)
-    --messages N     messages of a run of the first scenario; others take a half or a quarter (2000)
+    --messages N     messages of a run of the first scenario; others take a half or a quarter (4000)
     --scenario NAME  only this one, can be repeated: ${SCENARIOS.map(({ name }) => name).join(', ')}
     --checks WHICH   off, on, or both (both)
     --flow-delay     a third server: Postfix with its default in_flow_delay of 1 s (0 in the others)
@@ -24,6 +25,8 @@ const USAGE = `usage: npm run bench -- COMMAND [options]
     --messages N     (300)
   idle         from the 250 to * EXISTS in an IDLE session that another worker serves, beside Postfix + Dovecot
     --messages N     (300)
+  queue        messages a second passed on to a fast next hop, alone and beside a slow one
+    --runs N, --messages N  (5, 1000)
 all:
     --workers N      Buzon's workers (one for each core)
     --dir FOLDER     where mailboxes, queues and logs lie while it runs (the folder for temporary files)
@@ -43,12 +46,13 @@ const OPTIONS = {
 } satisfies ParseArgsOptionsConfig;
 
 type Command = (typeof COMMANDS)[number];
-const COMMANDS = ['smtp', 'sync-order', 'idle'] as const;
-const MESSAGES: Readonly<Record<Command, number>> = { smtp: 2000, 'sync-order': 300, idle: 300 };
+const COMMANDS = ['smtp', 'sync-order', 'idle', 'queue'] as const;
+const MESSAGES: Readonly<Record<Command, number>> = { smtp: 4000, 'sync-order': 300, idle: 300, queue: 1000 };
 const PROGRAMS: Readonly<Record<Command, readonly string[]>> = {
   smtp: ['postfix', 'openssl'],
   'sync-order': ['postfix', 'openssl', 'strace'],
   idle: ['postfix', 'dovecot', 'openssl'],
+  queue: ['postfix', 'openssl'],
 };
 
 class UsageError extends Error {}
@@ -103,6 +107,8 @@ async function perform(options: ReturnType<typeof readArguments>, teardown: Tear
       return syncOrder(options, teardown);
     case 'idle':
       return idleBench(options, teardown);
+    case 'queue':
+      return queueBench(options, teardown);
   }
 }
 

@@ -9,11 +9,13 @@ const FILE = new URL('../docs/settings.md', import.meta.url);
 const SECTIONS = [
   ['Names of the host', 'hostname'],
   ['Domains, mailboxes, aliases', 'virtual_mailbox_domains'],
+  ['Routing and sending', 'relay_domains'],
   ['Network', 'mynetworks'],
   ['TLS', 'smtpd_tls_security_level'],
   ['Signing', 'dkim_keys'],
   ['Log-in', 'disable_plaintext_auth'],
   ['Limits', 'client_limit'],
+  ['The outbound queue', 'smtp_process_limit'],
   ['The host itself', 'user'],
   ['For `buzon check`', 'dkim_selector'],
 ];

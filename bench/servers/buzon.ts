@@ -13,6 +13,8 @@ export interface BuzonOptions {
   readonly checks: Checks;
   readonly workers: number;
   readonly mailboxes: number;
+  /** More settings. */
+  readonly settings?: Readonly<Record<string, unknown>>;
 }
 
 const START_MS = 60_000;
@@ -31,7 +33,7 @@ export class Buzon implements Server {
     this.accounting = accountFor(`buzon-bench-${process.pid}-buzon`);
   }
 
-  static async start({ checks, workers, mailboxes }: BuzonOptions, teardown: Teardown): Promise<Buzon> {
+  static async start({ checks, workers, mailboxes, settings = {} }: BuzonOptions, teardown: Teardown): Promise<Buzon> {
     const host = await MailHost.create({
       users: Object.fromEntries(addresses(mailboxes).map((address) => [address, PASSWORD])),
       settings: {
@@ -41,6 +43,7 @@ export class Buzon implements Server {
         smtpd_tls_security_level: checks === 'on' ? 'may' : 'none',
         smtpd_forbid_bare_newline: checks === 'on' ? 'reject' : 'no',
         log: { file: 'mail.log', format: 'postfix', level: 'info' },
+        ...settings,
       },
     });
     const compiled = await run(process.execPath, [

@@ -15,6 +15,8 @@ export interface PostfixOptions {
   readonly flowDelay?: boolean;
   /** More settings of main.cf. */
   readonly settings?: Readonly<Record<string, string>>;
+  /** More services of master.cf. */
+  readonly services?: readonly string[];
 }
 
 const DRAIN_MS = 60_000;
@@ -43,6 +45,7 @@ export class PostfixServer implements Server {
     const vmailbox = join(host.directory, 'vmailbox');
     const postfix = await Postfix.create({ directory: host.directory, base: host.base, domains: ['example.test'], vmailbox });
     await configure(postfix.config, { ...baseSettings, ...checkSettings(options.checks, host), ...options.settings });
+    for (const service of options.services ?? []) await addService(postfix.config, service);
     if (!options.flowDelay) await configure(postfix.config, { in_flow_delay: '0' });
     const server = teardown.use(new PostfixServer(options.flowDelay ? 'Postfix, in_flow_delay=1s' : 'Postfix', host, postfix));
     await (server.#starting = server.#start());
@@ -122,6 +125,12 @@ function checkSettings(checks: Checks, host: MailHost): Record<string, string> {
     smtpd_forbid_bare_newline: 'reject',
     smtpd_reject_unlisted_recipient: 'yes',
   };
+}
+
+async function addService(config: string, service: string): Promise<void> {
+  const [name = '', type = ''] = service.split(' ');
+  const result = await run('/usr/sbin/postconf', ['-c', config, '-M', '-e', `${name}/${type}=${service}`]);
+  if (result.status !== 0) throw new Error(`postconf -M ${service}: ${result.stderr}`);
 }
 
 async function configure(config: string, settings: Readonly<Record<string, string>>): Promise<void> {

@@ -29,6 +29,8 @@ export interface Command {
   readonly summary: string;
   /** Shown for `--help` and after wrong arguments. */
   readonly usage: string;
+  /** Another command that these arguments mean (`sendmail -bp` is mailq): it runs instead. */
+  instead?(args: readonly string[]): readonly string[] | undefined;
   /** Gives the exit status: 0 done, 1 a refusal or fault that has been said on `err`, 2 wrong arguments. */
   run(args: readonly string[], io: CommandIo): Promise<number>;
 }

@@ -10,12 +10,15 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   domain: async () => (await import('./domain.ts')).domainCommand,
   postmap: async () => (await import('./postmap.ts')).postmapCommand,
   verify: async () => (await import('./verify.ts')).verifyCommand,
+  suppress: async () => (await import('./suppress.ts')).suppressCommand,
   queue: async () => (await import('./queue.ts')).queueCommand,
   mailq: async () => (await import('./queue/mailq.ts')).mailqCommand,
   postqueue: async () => (await import('./queue/postqueue.ts')).postqueueCommand,
   postsuper: async () => (await import('./queue/postsuper.ts')).postsuperCommand,
   postcat: async () => (await import('./queue/postcat.ts')).postcatCommand,
   reload: async () => (await import('./reload.ts')).reload,
+  health: async () => (await import('./health.ts')).healthCommand,
+  sendmail: async () => (await import('./sendmail.ts')).sendmailCommand,
 };
 
 /** The process's own streams. */
@@ -50,6 +53,8 @@ export async function runCommand(args: readonly string[], io: CommandIo = proces
     io.out(command.usage + '\n');
     return 0;
   }
+  const instead = command.instead?.(rest);
+  if (instead) return runCommand(instead, io);
   try {
     return await command.run(rest, io);
   } catch (error) {

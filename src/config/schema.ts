@@ -2,6 +2,8 @@
 import { z } from 'zod';
 import { field, group } from './field.ts';
 import { limitFields } from './schema-limits.ts';
+import { routingFields } from './schema-routing.ts';
+import { queueFields } from './schema-queue.ts';
 import {
   optional,
   readAddress,
@@ -26,11 +28,13 @@ export function settingsSchema(base: string) {
   return z.strictObject({
     ...nameFields(base),
     ...mailboxFields(base),
+    ...routingFields(base),
     ...networkFields(),
     ...tlsFields(base),
     ...signingFields(base),
     ...loginFields(),
     ...limitFields(),
+    ...queueFields(),
     ...hostFields(base),
     ...checkFields(base),
   });

@@ -8,6 +8,7 @@
 // Several processes deliver. Whoever holds the place of a key among the counters is at its message: nobody else delivers it or settles its file
 // meanwhile, and a process that dies leaves its places. What others left is seen by the folder's time of change.
 import { createHash } from 'node:crypto';
+import { statSync } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { KeyedMutex, sleep } from '../lib/async.ts';
@@ -15,7 +16,7 @@ import { ownCounters, takePlace, type Counters } from '../lib/counters.ts';
 import { errnoOf, MailError } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
 import type { MessageSource } from '../message/source.ts';
-import { removeIfThere, syncFolder } from '../storage/files.ts';
+import { exists, removeIfThere, syncFolder } from '../storage/files.ts';
 
 /** Senders give up after five days at most (RFC 5321 4.5.4.1). */
 const KEPT_MS = 6 * 86_400_000;
@@ -102,7 +103,7 @@ export class Intents {
     await this.recover();
     // The system's clock, not an injected one: it is held against what the file system writes.
     const now = Date.now();
-    const mtime = await mtimeOf(this.#folder);
+    const mtime = statSync(this.#folder, { bigint: true, throwIfNoEntry: false })?.mtimeNs;
     if (mtime === undefined) return false;
     if (this.#seen?.mtime === mtime) return this.#seen.any;
     const any = (await this.#names()).length > 0;
@@ -218,25 +219,6 @@ function parseIntent(text: string): Intent | undefined {
     return Object.values(waiting).every((path) => typeof path === 'string') ? { delivered, waiting } : undefined;
   } catch {
     return undefined;
-  }
-}
-
-async function mtimeOf(folder: string): Promise<bigint | undefined> {
-  try {
-    return (await stat(folder, { bigint: true })).mtimeNs;
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return undefined;
-    throw error;
-  }
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return false;
-    throw error;
   }
 }
 

@@ -9,13 +9,16 @@ import type { Logger } from '../lib/logger.ts';
 import { prefixedSource } from '../message/source.ts';
 import type { AccountStore, MailLocation, PreparedDelivery } from '../storage/types.ts';
 import type { Intents } from './intents.ts';
-import type { DsnRecipient, OutboundQueue, ReceivedMessage, Target } from './types.ts';
+import { remoteParts, targetsOf, type RemotePart } from './forwarding.ts';
+import type { OutboundQueue, ReceivedMessage, Target } from './types.ts';
 
 export interface LocalDeliveryOptions {
   readonly directory: AccountDirectory;
   readonly storeOf: (location: MailLocation) => AccountStore;
   readonly queue: OutboundQueue;
   readonly intents: Intents;
+  /** The envelope sender of a copy that an alias sends outside (SRS); without it the message's own. */
+  readonly forwardSender?: (sender: string) => Promise<string>;
   readonly logger: Logger;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -36,7 +39,7 @@ interface Copy extends Destination {
 interface Destinations {
   /** By account. */
   readonly mailboxes: ReadonlyMap<string, Destination>;
-  readonly remote: readonly (DsnRecipient & { readonly address: string })[];
+  readonly remote: readonly RemotePart[];
 }
 interface Plan extends Destinations {
   readonly message: ReceivedMessage;
@@ -71,13 +74,11 @@ export class LocalDelivery {
 
   /** AcceptMessage. */
   readonly accept = async (message: ReceivedMessage): Promise<void> => {
-    const plan: Plan = { message, began: this.#o.now(), ...destinations(message) };
-    for (const { target } of plan.mailboxes.values())
-      if (message.deliveredTo.includes(target.recipient.toLowerCase()))
-        throw new MailError('mail-loop', 'MAIL_LOOP', `mail forwarding loop for ${target.recipient}`);
+    const plan: Plan = { message, began: this.#o.now(), mailboxes: mailboxesOf(message), remote: remoteParts(message) };
+    checkLoop(plan);
     const { intents } = this.#o;
     try {
-      const several = plan.mailboxes.size + (plan.remote.length > 0 ? 1 : 0) > 1;
+      const several = plan.mailboxes.size + plan.remote.length > 1;
       // A message that comes again may come in parts: then a single recipient may have his copy already.
       if (!several && !(await intents.any())) return await this.#acceptOne(plan);
       const key = await intents.key(message.envelope.sender, message.original);
@@ -88,7 +89,7 @@ export class LocalDelivery {
   };
 
   async #acceptOne({ message, mailboxes, remote, began }: Plan): Promise<void> {
-    if (remote.length > 0) await this.#o.queue.enqueue(message, remote);
+    for (const part of remote) await this.#enqueue(message, part);
     for (const copy of await this.#prepareAll(message, [...mailboxes.values()])) {
       try {
         await this.#commit(message, copy, began);
@@ -100,27 +101,49 @@ export class LocalDelivery {
   }
 
   async #acceptSeveral({ message, mailboxes, remote, began }: Plan, key: string): Promise<void> {
-    const { intents, queue } = this.#o;
+    const { intents } = this.#o;
     const earlier = await intents.settle(key);
     const copies = await this.#prepareAll(
       message,
       [...mailboxes.values()].filter(({ target }) => !earlier.has(target.address)),
     );
+    const queued = new Set<string>();
     try {
       const waiting = copies.map(({ target, prepared }) => [target.address, prepared.temporaryPath] as const);
       if (copies.length > 0) await intents.record(key, earlier, Object.fromEntries(waiting));
-      if (remote.length > 0) await queue.enqueue(message, remote);
+      for (const part of remote) await this.#enqueueRest(message, part, earlier, queued);
     } catch (error) {
       // While a file may say that they wait they have to: one that is missing there counts as delivered.
-      await intents.withdraw(key, earlier);
+      await intents.withdraw(key, new Set([...earlier, ...queued]));
       await Promise.all(copies.map(({ prepared }) => prepared.abort()));
       throw error;
     }
     await this.#commitAll(message, copies, began).catch(async (error: unknown) => {
-      await intents.settle(key);
+      const known = await intents.settle(key);
+      if (queued.size > 0) await intents.withdraw(key, new Set([...known, ...queued]));
       throw error;
     });
-    await intents.done(key, earlier, mailboxes.keys());
+    await intents.done(key, earlier, [...mailboxes.keys(), ...remote.flatMap(placesOf)]);
+  }
+
+  async #enqueue(message: ReceivedMessage, part: RemotePart): Promise<void> {
+    const { queue, forwardSender, logger } = this.#o;
+    const own = await part.message(message, forwardSender);
+    await queue.enqueue(own, part.recipients);
+    if (part.via !== undefined)
+      logger.info('delivery.forwarded', { id: message.id, as: own.id, via: part.via, from: own.envelope.sender });
+  }
+  /** Those of a part that an earlier try has not put into the queue. */
+  async #enqueueRest(
+    message: ReceivedMessage,
+    part: RemotePart,
+    earlier: ReadonlySet<string>,
+    queued: Set<string>,
+  ): Promise<void> {
+    const recipients = part.recipients.filter(({ address }) => !earlier.has(placeOf(address)));
+    if (recipients.length === 0) return;
+    await this.#enqueue(message, { ...part, recipients });
+    for (const { address } of recipients) queued.add(placeOf(address));
   }
 
   async #prepareAll(message: ReceivedMessage, wanted: readonly Destination[]): Promise<Copy[]> {
@@ -162,20 +185,26 @@ export class LocalDelivery {
   }
 }
 
-/** Mailboxes, each once, and addresses outside, each once, with the recipient that led there first. */
-function destinations(message: ReceivedMessage): Destinations {
+/** RFC 5321 section 6.3: what has been here, in a mailbox or through an alias, goes in a circle. */
+function checkLoop({ message, mailboxes, remote }: Plan): void {
+  const here = [...[...mailboxes.values()].map(({ target }) => target.recipient), ...remote.flatMap(({ via }) => via ?? [])];
+  for (const address of here)
+    if (message.deliveredTo.includes(address.toLowerCase()))
+      throw new MailError('mail-loop', 'MAIL_LOOP', `mail forwarding loop for ${address}`);
+}
+
+/** How an intent names an address outside: no account is called so. */
+const placeOf = (address: string): string => `queue:${address}`;
+const placesOf = ({ recipients }: RemotePart): string[] => recipients.map(({ address }) => placeOf(address));
+
+/** Mailboxes, each once, with the recipient that led there first. */
+function mailboxesOf(message: ReceivedMessage): Map<string, Destination> {
   const mailboxes = new Map<string, Destination>();
-  const remote = new Map<string, DsnRecipient & { address: string }>();
-  for (const { address, route, notify, orcpt } of message.envelope.recipients) {
-    const dsn = { ...(notify ? { notify } : {}), ...(orcpt === undefined ? {} : { orcpt }) };
-    if (route.kind === 'relay') remote.set(address, { address, ...dsn });
-    if (route.kind !== 'deliver') continue;
-    for (const target of route.targets) {
-      if (target.kind === 'remote') remote.set(target.address, { address: target.address, ...dsn });
-      else if (!mailboxes.has(target.address)) mailboxes.set(target.address, { target, originalTo: address });
-    }
-  }
-  return { mailboxes, remote: [...remote.values()] };
+  for (const { address, route } of message.envelope.recipients)
+    for (const target of targetsOf(address, route))
+      if (target.kind === 'mailbox' && !mailboxes.has(target.address))
+        mailboxes.set(target.address, { target, originalTo: address });
+  return mailboxes;
 }
 
 /** What virtual(8) writes at the head: Return-Path, X-Original-To, Delivered-To. */

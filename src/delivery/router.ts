@@ -1,26 +1,31 @@
-// Which address goes where: virtual_alias_maps (virtual(5)), alias_maps for mydestination (aliases(5)), virtual_mailbox_maps (virtual(8)).
+// Which address goes where: virtual_alias_maps (virtual(5)), alias_maps for mydestination (aliases(5)), virtual_mailbox_maps (virtual(8)),
+// relay_domains with relay_recipient_maps, transport_maps that send it elsewhere.
 //
-//   recipient → our domain? no: relay
-//             → aliases, again and again, until none matches → each result: a mailbox, an address outside, or nobody
+//   recipient → aliases, again and again, until none matches → each result: a mailbox, an address for the queue, or nobody
+//             → our domain, or one of relay_domains? no: only for those who may relay
 import { splitAliasValue } from '../config/maps/text.ts';
 import type { LookupTable } from '../config/lookup.ts';
 import type { Logger } from '../lib/logger.ts';
 import { lookupKeys, splitAddress, type LookupKey, type SplitAddress } from './address-keys.ts';
-import type { Route, Router, Target } from './types.ts';
+import { domainClasses, type DomainClass, type DomainLists } from './domain-class.ts';
+import { lookUp } from './look-up.ts';
+import type { Rejection, Route, Router, Target } from './types.ts';
 
-/** A set of domains (a list of the settings). */
-export interface Domains {
-  has(domain: string): Promise<boolean>;
-}
-
-export interface RouterOptions {
+export interface RouterOptions extends DomainLists {
   readonly hostname: string;
-  readonly myDestination: Domains;
-  readonly virtualMailboxDomains: Domains;
-  readonly virtualAliasDomains: Domains;
   readonly virtualMailboxMaps: readonly LookupTable[];
   readonly virtualAliasMaps: readonly LookupTable[];
   readonly aliasMaps: readonly LookupTable[];
+  /** Without any, every address of relay_domains is taken. */
+  readonly relayRecipientMaps?: readonly LookupTable[];
+  /** smtpd_sender_login_maps: sender → log-ins that may use it. */
+  readonly senderLoginMaps?: readonly LookupTable[];
+  /** Where transport_maps, virtual_transport and the like send an address; without it those of ours stay here. */
+  readonly transport?: (address: string) => Promise<'here' | 'queue' | Rejection>;
+  /** Why an address outside may not be written to (suppression list). */
+  readonly suppressed?: (address: string) => Promise<string | undefined>;
+  /** The sender that an address stands for which forwarding made of it (SRS); undefined for any other, null for a forged or old one. */
+  readonly originalSender?: (address: string) => string | null | undefined;
   readonly recipientDelimiter: string;
   /** Mailbox for postmaster@ and abuse@ of every domain that does not say otherwise. */
   readonly postmaster?: string;
@@ -41,7 +46,11 @@ class BadAlias extends Error {
 
 /** Where the members of an expansion are gathered. */
 interface Expansion {
+  /** The recipient itself. */
+  readonly origin: string;
   readonly targets: Map<string, Target>;
+  /** Of members that are refused, the first. */
+  rejection?: Rejection;
   /** Addresses on the way from the recipient to here: meeting one again is a loop. */
   count: number;
   unknown: number;
@@ -49,39 +58,43 @@ interface Expansion {
 
 export class AddressRouter implements Router {
   readonly #o: RouterOptions;
+  readonly #classOf: (domain: string) => Promise<DomainClass>;
 
   constructor(options: RouterOptions) {
     this.#o = options;
+    this.#classOf = domainClasses(options);
   }
 
   async isLocalDomain(domain: string): Promise<boolean> {
-    return (await this.#classOf(domain)) !== 'outside';
-  }
-
-  async #classOf(domain: string): Promise<'local' | 'mailbox' | 'alias' | 'outside'> {
-    if (domain === '' || (await this.#o.myDestination.has(domain))) return 'local';
-    if (await this.#o.virtualMailboxDomains.has(domain)) return 'mailbox';
-    return (await this.#o.virtualAliasDomains.has(domain)) ? 'alias' : 'outside';
+    return ['local', 'mailbox', 'alias'].includes(await this.#classOf(domain));
   }
 
   async route(recipient: string): Promise<Route> {
-    const address = splitAddress(recipient, this.#o.recipientDelimiter);
-    if ((await this.#classOf(address.domain)) === 'outside') return { kind: 'relay' };
-    const expansion: Expansion = { targets: new Map(), count: 0, unknown: 0 };
+    const sender = this.#o.originalSender?.(recipient);
+    if (sender === null) return { kind: 'unknown-user' };
+    if (sender !== undefined) return { kind: 'deliver', targets: [{ kind: 'remote', address: sender, outside: true }] };
+    const address = this.#split(recipient);
+    const kind = await this.#classOf(address.domain);
+    const expansion: Expansion = { origin: textOf(address), targets: new Map(), count: 0, unknown: 0 };
     try {
       await this.#expand(address, expansion, []);
     } catch (error) {
       if (!(error instanceof BadAlias)) throw error;
       this.#o.logger.warn('alias.refused', { recipient, code: error.code, reason: error.message });
-      return { kind: 'refused', code: error.code, reason: error.message };
+      return kind === 'outside' ? { kind: 'relay' } : { kind: 'refused', code: error.code, reason: error.message };
     }
-    if (expansion.targets.size === 0) return { kind: 'unknown-user' };
-    if (expansion.unknown > 0) this.#o.logger.warn('alias.member.unknown', { recipient, members: expansion.unknown });
-    return { kind: 'deliver', targets: [...expansion.targets.values()] };
+    return kind === 'outside' ? relayRoute(expansion) : this.#ownRoute(recipient, expansion);
+  }
+
+  #ownRoute(recipient: string, { targets, unknown, rejection }: Expansion): Route {
+    if (targets.size === 0) return rejection ? { kind: 'rejected', ...rejection } : { kind: 'unknown-user' };
+    if (unknown > 0) this.#o.logger.warn('alias.member.unknown', { recipient, members: unknown });
+    if (rejection) this.#o.logger.warn('alias.member.rejected', { recipient, ...rejection });
+    return { kind: 'deliver', targets: [...targets.values()] };
   }
 
   async #expand(address: SplitAddress, expansion: Expansion, path: readonly string[]): Promise<void> {
-    const text = `${address.local}@${address.domain}`;
+    const text = textOf(address);
     if (path.includes(text)) throw new BadAlias('ALIAS_LOOP', 'the alias leads back to itself');
     if (path.length > this.#o.recursionLimit) throw new BadAlias('ALIAS_TOO_DEEP', 'the alias leads through too many others');
     if (++expansion.count > this.#o.expansionLimit)
@@ -91,7 +104,7 @@ export class AddressRouter implements Router {
     if (!members) return this.#settle(address, kind, expansion, [...path, text]);
     for (const member of members) {
       // An alias to itself means: and here, too.
-      if (`${member.local}@${member.domain}` === text) await this.#settle(member, kind, expansion, [...path, text]);
+      if (textOf(member) === text) await this.#settle(member, kind, expansion, [...path, text]);
       else await this.#expand(member, expansion, [...path, text]);
     }
   }
@@ -114,20 +127,29 @@ export class AddressRouter implements Router {
   }
 
   /** No virtual alias (any more): the end of the way, or an alias of the host itself. */
-  async #settle(
-    address: SplitAddress,
-    kind: 'local' | 'mailbox' | 'alias' | 'outside',
-    expansion: Expansion,
-    path: readonly string[],
-  ): Promise<void> {
-    const text = `${address.local}@${address.domain}`;
-    if (kind === 'outside') return void expansion.targets.set(text, { kind: 'remote', address: text });
+  async #settle(address: SplitAddress, kind: DomainClass, expansion: Expansion, path: readonly string[]): Promise<void> {
+    const text = textOf(address);
+    if (kind === 'alias') return this.#nobody(address, expansion, path);
+    const handling = this.#o.transport ? await this.#o.transport(text) : isForQueue(kind) ? 'queue' : 'here';
+    if (typeof handling === 'object') return void (expansion.rejection ??= handling);
+    if (handling === 'queue' || isForQueue(kind)) return this.#queued(address, kind, expansion, path);
     if (kind === 'local') return this.#localAlias(address, expansion, path);
-    if (kind === 'mailbox') {
-      const found = await lookUp(this.#o.virtualMailboxMaps, lookupKeys(address, false));
-      if (found) return this.#mailbox(found.key.key, text, found.value, expansion);
-    }
+    const found = await lookUp(this.#o.virtualMailboxMaps, lookupKeys(address, false));
+    if (found) return this.#mailbox(found.key.key, text, found.value, expansion);
     return this.#nobody(address, expansion, path);
+  }
+
+  /** What its map does not have is refused here: the next hop would, and we would owe a bounce to a sender that may be forged. */
+  async #queued(address: SplitAddress, kind: DomainClass, expansion: Expansion, path: readonly string[]): Promise<void> {
+    const { virtualMailboxMaps, relayRecipientMaps = [], suppressed } = this.#o;
+    const maps = kind === 'mailbox' ? virtualMailboxMaps : kind === 'relay' ? relayRecipientMaps : [];
+    if (maps.length > 0 && !(await lookUp(maps, lookupKeys(address, false)))) return this.#nobody(address, expansion, path);
+    const text = textOf(address);
+    const outside = kind === 'outside';
+    if (outside && (await suppressed?.(text)) !== undefined) return void (expansion.rejection ??= SUPPRESSED);
+    if (expansion.targets.has(text)) return;
+    const via = path[0] !== undefined && expansion.origin !== text ? { via: expansion.origin } : {};
+    expansion.targets.set(text, { kind: 'remote', address: text, ...via, ...(outside ? { outside } : {}) });
   }
 
   #mailbox(account: string, recipient: string, value: string, expansion: Expansion): void {
@@ -166,24 +188,33 @@ export class AddressRouter implements Router {
   async maySendAs(account: string, sender: string): Promise<boolean> {
     const address = this.#split(sender);
     const own = account.toLowerCase();
-    if (`${address.local}@${address.domain}` === own || `${address.user}@${address.domain}` === own) return true;
+    if (textOf(address) === own || `${address.user}@${address.domain}` === own) return true;
+    if (await this.#logsInAs(own, address)) return true;
     const route = await this.route(sender);
-    return route.kind === 'deliver' && route.targets.some((target) => target.kind === 'mailbox' && target.address === own);
+    return route.kind === 'deliver' && route.targets.some((target) => target.address === own);
+  }
+
+  /** smtpd_sender_login_maps. */
+  async #logsInAs(account: string, sender: SplitAddress): Promise<boolean> {
+    const { senderLoginMaps = [] } = this.#o;
+    if (senderLoginMaps.length === 0) return false;
+    const bare = (await this.#classOf(sender.domain)) === 'local';
+    const found = await lookUp(senderLoginMaps, lookupKeys(sender, bare));
+    return found !== undefined && splitAliasValue(found.value).some((login) => login.toLowerCase() === account);
   }
 }
 
-/** The first match: every table is asked for a key before the next key, tables of patterns for the whole address only. */
-async function lookUp(
-  tables: readonly LookupTable[],
-  keys: readonly LookupKey[],
-): Promise<{ key: LookupKey; value: string } | undefined> {
-  for (const [i, key] of keys.entries())
-    for (const table of tables) {
-      if (table.whole && i > 0) continue;
-      const value = await table.get(key.key);
-      if (value !== undefined) return { key, value };
-    }
-  return undefined;
+const SUPPRESSED: Rejection = { status: '5.7.1', reason: 'Address is on the suppression list' };
+
+const textOf = ({ local, domain }: SplitAddress): string => `${local}@${domain}`;
+const isForQueue = (kind: DomainClass): boolean => kind === 'relay' || kind === 'outside';
+
+/** Not our domain: what becomes of it concerns those only who may relay. */
+function relayRoute({ origin, targets, rejection }: Expansion): Route {
+  if (targets.size === 0) return { kind: 'relay', rejection: rejection ?? { status: '5.1.1', reason: 'User unknown' } };
+  const [only, more] = targets.values();
+  const itself = !more && only?.kind === 'remote' && only.address === origin;
+  return itself ? { kind: 'relay' } : { kind: 'relay', targets: [...targets.values()] };
 }
 
 function refusedMember(member: string): string | undefined {

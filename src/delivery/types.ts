@@ -5,24 +5,40 @@ import type { MessageSource } from '../message/source.ts';
 export type Route =
   /** Mailboxes (after aliases), each once, and addresses outside. */
   | { readonly kind: 'deliver'; readonly targets: readonly Target[] }
-  /** 550 5.1.1 in a domain of ours. */
+  /** 550 5.1.1 in a domain of ours, or of relay_domains where relay_recipient_maps does not have it. */
   | { readonly kind: 'unknown-user' }
-  /** Not our domain: only for those who may relay. */
-  | { readonly kind: 'relay' }
+  /** Not our domain: only for those who may relay. `targets` where virtual_alias_maps make something else of it; `rejection` is told to those only. */
+  | { readonly kind: 'relay'; readonly targets?: readonly Target[]; readonly rejection?: Rejection }
+  /** Of ours, but transport_maps say `error:`, or all that it leads to may not be written to: refused with this. */
+  | ({ readonly kind: 'rejected' } & Rejection)
   /** An alias to `|command` or `/file`, a loop, too many expansions: refused, with the reason for the log. */
   | { readonly kind: 'refused'; readonly code: string; readonly reason: string };
+
+/** Why a recipient is refused: `status` is an enhanced code of class 5 (RFC 3463), `reason` fit for a client. */
+export interface Rejection {
+  readonly status: string;
+  readonly reason: string;
+}
 
 export type Target =
   /** `address` is the account (the key of virtual_mailbox_maps); `recipient` the final address after aliases, its extension included: Delivered-To. */
   | { readonly kind: 'mailbox'; readonly address: string; readonly recipient: string }
-  | { readonly kind: 'remote'; readonly address: string };
+  /** Goes into the queue: an address outside or of relay_domains, or one of ours that transport_maps or virtual_transport send elsewhere. */
+  | {
+      readonly kind: 'remote';
+      readonly address: string;
+      /** The recipient whose alias led there: the copy gets a Delivered-To of it, so that a circle ends. */
+      readonly via?: string;
+      /** The domain is nobody's of this host: a forwarded copy needs a sender that we may use (SRS). */
+      readonly outside?: boolean;
+    };
 
 export interface Router {
   /** @throws MailError temporary when a map cannot be read */
   route(recipient: string): Promise<Route>;
   /** Whether the domain is ours (mydestination, virtual_mailbox_domains, virtual_alias_domains). */
   isLocalDomain(domain: string): Promise<boolean>;
-  /** The addresses an account may send as: itself, and aliases that lead to it (virtual_alias_maps). */
+  /** The addresses an account may send as: itself, aliases that lead to it (virtual_alias_maps), and what smtpd_sender_login_maps give it. */
   maySendAs(account: string, sender: string): Promise<boolean>;
 }
 
@@ -46,6 +62,8 @@ export interface MailEnvelope {
   readonly bodyType: '7BIT' | '8BITMIME' | 'BINARYMIME';
   readonly ret?: 'FULL' | 'HDRS';
   readonly envid?: string;
+  /** RFC 8689: only over TLS with a verified certificate, and only to hosts that promise the same. */
+  readonly requireTls?: boolean;
 }
 
 export interface ReceivedMessage {
@@ -73,4 +91,12 @@ export interface OutboundQueue {
   /** False while mail to outside cannot be taken: recipients there are told 451 4.3.0 before the message comes. */
   readonly available: boolean;
   enqueue(message: ReceivedMessage, recipients: readonly (DsnRecipient & { readonly address: string })[]): Promise<void>;
+}
+
+/** What one message of an account counts for (account_send_limits). */
+export interface SendMeter {
+  /** One more recipient, who counts when it resolves. @throws MailError too-many `SEND_LIMIT` */
+  recipient(address: string): Promise<void>;
+  /** The message is there: counts it, for all workers. Gives what takes that back when it is not accepted after all. @throws as recipient */
+  charge(): Promise<() => Promise<void>>;
 }

@@ -35,6 +35,35 @@ export class KeyedMutex {
   }
 }
 
+/** One piece of work for many who want it: those who come while it is under way share one more run, which begins after they came. */
+export class SharedRun {
+  #running: Promise<void> | undefined;
+  #next: Promise<void> | undefined;
+  readonly #work: () => Promise<void>;
+
+  constructor(work: () => Promise<void>) {
+    this.#work = work;
+  }
+  /** Resolves when a run that began after this call has ended. @throws what that run throws */
+  run(): Promise<void> {
+    if (!this.#running) return this.#start();
+    this.#next ??= this.#running
+      .catch(() => undefined)
+      .then(() => {
+        this.#next = undefined;
+        return this.#start();
+      });
+    return this.#next;
+  }
+  #start(): Promise<void> {
+    const running = this.#work().finally(() => {
+      if (this.#running === running) this.#running = undefined;
+    });
+    this.#running = running;
+    return running;
+  }
+}
+
 /** At most `limit` callbacks run at once; others wait in order. */
 export class Semaphore {
   #free: number;

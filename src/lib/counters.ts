@@ -9,9 +9,19 @@ export interface Counters {
   leave(scope: string, key: string): void;
 }
 
+/** Names that one holder may have counted: a process that is no longer ours to command must not fill the memory of the one that counts. */
+const MAX_NAMES = 100_000;
+
 export class SharedCounters {
   /** `scope key` → holder → count. */
   readonly #counts = new Map<string, Map<number, number>>();
+  /** Holder → names it has in `#counts`. */
+  readonly #names = new Map<number, number>();
+  readonly #maxNames: number;
+
+  constructor(maxNames = MAX_NAMES) {
+    this.#maxNames = maxNames;
+  }
 
   admit(holder: number, scope: string, key: string, limit: number): boolean {
     const name = `${scope} ${key}`;
@@ -19,7 +29,9 @@ export class SharedCounters {
     let all = 0;
     for (const count of parts.values()) all += count;
     if (limit > 0 && all >= limit) return false;
-    parts.set(holder, (parts.get(holder) ?? 0) + 1);
+    const own = parts.get(holder);
+    if (own === undefined && !this.#addName(holder, 1)) return false;
+    parts.set(holder, (own ?? 0) + 1);
     this.#counts.set(name, parts);
     return true;
   }
@@ -30,12 +42,25 @@ export class SharedCounters {
     const count = parts?.get(holder);
     if (!parts || count === undefined) return;
     if (count > 1) parts.set(holder, count - 1);
-    else parts.delete(holder);
+    else {
+      parts.delete(holder);
+      this.#addName(holder, -1);
+    }
     if (parts.size === 0) this.#counts.delete(name);
+  }
+
+  /** Whether it may have so many more. */
+  #addName(holder: number, more: 1 | -1): boolean {
+    const names = (this.#names.get(holder) ?? 0) + more;
+    if (names > this.#maxNames) return false;
+    if (names > 0) this.#names.set(holder, names);
+    else this.#names.delete(holder);
+    return true;
   }
 
   /** A holder is gone, with everything it held. */
   forget(holder: number): void {
+    this.#names.delete(holder);
     for (const [name, parts] of this.#counts) {
       parts.delete(holder);
       if (parts.size === 0) this.#counts.delete(name);

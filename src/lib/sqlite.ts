@@ -1,5 +1,6 @@
 // Small tables in SQLite files that are written once and replaced whole (compiled lookup tables). The only importer of
 // better-sqlite3 outside of storage/. Looking up one key in an open file is a matter of microseconds and done in place.
+import { rmSync } from 'node:fs';
 import Database from 'better-sqlite3';
 
 /** "Bzmp": told apart from other programs' SQLite files. */
@@ -35,6 +36,8 @@ export class TableFile {
       const id = this.#db.pragma('application_id', { simple: true });
       const version = this.#db.pragma('user_version', { simple: true });
       if (id !== APPLICATION_ID || version !== SCHEMA_VERSION) throw new Error('not a lookup table of this version');
+      // The file is never written again, only replaced: its lock is kept instead of being taken for each look-up (eight system calls).
+      this.#db.pragma('locking_mode = EXCLUSIVE');
       this.#get = this.#db.prepare('SELECT value FROM entries WHERE key = ?');
     } catch (error) {
       this.#db.close();
@@ -88,4 +91,33 @@ export function shareFile(file: string): FolderLock {
     throw error;
   }
   return { release: () => db.close() };
+}
+
+export type CountsDatabase = Database.Database;
+
+/**
+ * A file of counts that several processes write: nothing is synced (what a power cut takes was not worth a wait), and nobody is waited for, so that
+ * an open or a write throws `SQLITE_BUSY` while another process writes: try again later. A file that is none, or broken, is begun anew.
+ * `schema` makes the tables where they are missing. @throws Error with SQLite's code
+ */
+export function openCounts(file: string, schema: string): CountsDatabase {
+  try {
+    return openCountsOnce(file, schema);
+  } catch (error) {
+    if (!/^SQLITE_(CORRUPT|NOTADB)/.test((error as { code?: string }).code ?? '')) throw error;
+    for (const suffix of ['', '-wal', '-shm']) rmSync(`${file}${suffix}`, { force: true });
+    return openCountsOnce(file, schema);
+  }
+}
+function openCountsOnce(file: string, schema: string): CountsDatabase {
+  const db = new Database(file, { timeout: 0 });
+  try {
+    db.pragma('journal_mode = WAL');
+    db.pragma('synchronous = OFF');
+    db.exec(schema);
+    return db;
+  } catch (error) {
+    db.close();
+    throw error;
+  }
 }

@@ -49,10 +49,11 @@ function failing(text: string, fallback: string): NextHop {
 }
 
 function inet(kind: 'smtp' | 'lmtp', text: string, domain: string): NextHop {
-  const [, bracketed, bare, port] = /^(?:\[([^\]\s]+)\]|([^\s:[\]]*))(?::(\d{1,5}|smtp|submission|lmtp))?$/i.exec(text) ?? [];
+  const match = /^(?:\[([^\]\s]+)\]|([^\s:[\]]*))(?::(\d{1,5}|smtp|submission|lmtp))?$/i.exec(text);
+  const [, bracketed, bare, port] = match ?? [];
   const host = (bracketed?.replace(/^ipv6:/i, '') ?? bare ?? '').toLowerCase().replace(/\.$/, '') || domain;
   const number = portOf(port?.toLowerCase(), DEFAULT_PORT[kind]);
-  if (host === '' || number === undefined || (isIP(host) === 0 && !/^[a-z0-9._\u0080-\uffff-]+$/i.test(host)))
+  if (!match || host === '' || number === undefined || (isIP(host) === 0 && !/^[a-z0-9._\u0080-\uffff-]+$/i.test(host)))
     throw new NextHopError(`"${text}" is no next hop; example.com, [mail.example.com]:587 or [192.0.2.1] are`);
   return { kind, host, port: number, mx: kind === 'smtp' && bracketed === undefined && isIP(host) === 0 };
 }

@@ -1,6 +1,7 @@
 // The envelope: what MAIL and RCPT say, and whether we take it (RFC 5321 sections 3.3, 3.6.2, 4.1.1.2, 4.1.1.3; RFC 6409 section 6.1).
 import type { Account } from '../auth/types.ts';
-import type { EnvelopeRecipient, Route } from '../delivery/types.ts';
+import { targetsOf } from '../delivery/forwarding.ts';
+import type { EnvelopeRecipient, Rejection, Route, SendMeter } from '../delivery/types.ts';
 import { formatMailbox, parsePath, type MailboxAddress } from '../message/address-spec.ts';
 import type { SmtpSessionOptions } from './options.ts';
 import { parseMailParameters, parseRcptParameters, type MailParameters } from './parameters.ts';
@@ -11,6 +12,8 @@ export interface Transaction {
   readonly sender: string;
   readonly params: MailParameters;
   readonly recipients: EnvelopeRecipient[];
+  /** Of an account whose sending is limited. */
+  readonly meter?: SendMeter;
 }
 
 /** A command that is not taken, with the addresses for the log. `error` is answered by its kind. */
@@ -26,19 +29,21 @@ export interface Client {
   readonly account: Account | undefined;
   /** Logged in, or in mynetworks: may relay. */
   readonly trusted: boolean;
+  /** The connection is encrypted. */
+  readonly tls: boolean;
 }
 
 /** What stands behind MAIL. */
 export async function mailCommand(
   argument: string,
-  { account }: Client,
+  { account, tls }: Client,
   options: SmtpSessionOptions,
 ): Promise<Transaction | Refusal> {
   if (!/^FROM:/i.test(argument)) return { refused: reply(501, '5.5.4', 'Syntax: MAIL FROM:<address>') };
   const text = argument.slice('FROM:'.length);
   const path = parsePath(text);
   if (!path) return { refused: reply(501, '5.1.7', 'Bad sender address syntax') };
-  const params = parametersBehind(text, path.end, parseMailParameters);
+  const params = parametersBehind(text, path.end, (rest) => parseMailParameters(rest, { tls }));
   if ('code' in params) return { refused: params };
   const sender = path.mailbox ? asWritten(text.slice(0, path.end), path.mailbox, options.hostname) : '';
   const problem = checkSender(path.mailbox, params, options.limits.messageSize);
@@ -48,7 +53,13 @@ export async function mailCommand(
     if (theirs !== true) return { refused: theirs, from: sender };
   }
   const refused = await options.onStage?.('mail');
-  return refused ? { refused, from: sender } : { sender, params, recipients: [] };
+  if (refused) return { refused, from: sender };
+  try {
+    const meter = account && (await options.meter?.(account.address));
+    return { sender, params, recipients: [], ...(meter ? { meter } : {}) };
+  } catch (error) {
+    return { refused: { error, subject: '' }, from: sender };
+  }
 }
 
 /** The address with its domain in the case that the client gave it: Return-Path, X-Original-To and Delivered-To keep that, as Postfix's do. */
@@ -57,12 +68,14 @@ function asWritten(path: string, { local, domain, address }: MailboxAddress, hos
   const given = path.slice(path.lastIndexOf('@') + 1).replace(/>$/, '');
   return given.toLowerCase() === domain ? formatMailbox(local, given) : address;
 }
-function writtenRoute(route: Route, written: string): Route {
+/** A local part goes on in the case that it came in: only its own host knows whether that matters (RFC 5321 section 2.4). */
+function writtenRoute(route: Route, written: string, address: string): Route {
   if (route.kind !== 'deliver') return route;
   const direct = written.toLowerCase();
-  const targets = route.targets.map((target) =>
-    target.kind === 'mailbox' && target.recipient === direct ? { ...target, recipient: written } : target,
-  );
+  const targets = route.targets.map((target) => {
+    if (target.kind === 'mailbox') return target.recipient === direct ? { ...target, recipient: written } : target;
+    return target.via === undefined && target.address === direct ? { ...target, address } : target;
+  });
   return { ...route, targets };
 }
 
@@ -102,7 +115,7 @@ export async function rcptCommand(
   if (!path?.mailbox) return { refused: reply(501, '5.1.3', 'Bad recipient address syntax'), from };
   const { address } = path.mailbox;
   const fields = { from, to: address };
-  const params = parametersBehind(text, path.end, parseRcptParameters);
+  const params = parametersBehind(text, path.end, (rest) => parseRcptParameters(rest, transaction.params.smtpUtf8));
   if ('code' in params) return { refused: params, ...fields };
   const problem = checkRecipient(path.mailbox, transaction, options.limits.recipients) ?? (await options.onStage?.('rcpt'));
   if (problem) return { refused: problem, ...fields };
@@ -110,11 +123,11 @@ export async function rcptCommand(
     const route = await options.router.route(address);
     const refused = checkRoute(address, route, client.trusted, options.queue.available);
     if (refused) return { refused, ...fields };
-    if (route.kind === 'deliver')
-      for (const target of route.targets) if (target.kind === 'mailbox') await options.checkMailbox?.(target.address);
+    for (const target of targetsOf(address, route)) if (target.kind === 'mailbox') await options.checkMailbox?.(target.address);
+    await transaction.meter?.recipient(address);
     // Only mailboxes hear how it was written; to others the same address twice is one.
     const written = route.kind === 'deliver' ? asWritten(text.slice(0, path.end), path.mailbox, options.hostname) : address;
-    return { address: written, route: writtenRoute(route, written), ...params };
+    return { address: written, route: writtenRoute(route, written, address), ...params };
   } catch (error) {
     return { refused: { error, subject: `<${address}>` }, ...fields };
   }
@@ -133,15 +146,18 @@ export const TOO_MANY_RECIPIENTS = reply(452, '4.5.3', 'Error: too many recipien
 const NO_QUEUE = reply(451, '4.3.0', 'Mail to other hosts cannot be taken now');
 
 function checkRoute(address: string, route: Route, trusted: boolean, queueAvailable: boolean): Reply | undefined {
+  const rejected = ({ status, reason }: Rejection): Reply =>
+    reply(550, status, `<${address}>: Recipient address rejected: ${reason}`);
   switch (route.kind) {
     case 'unknown-user':
-      return reply(550, '5.1.1', `<${address}>: Recipient address rejected: User unknown`);
+      return rejected({ status: '5.1.1', reason: 'User unknown' });
+    case 'rejected':
+      return rejected(route);
     case 'refused':
       return reply(554, '5.3.5', `<${address}>: Recipient address rejected: ${route.reason}`);
     case 'relay':
       if (!trusted) return reply(554, '5.7.1', `<${address}>: Relay access denied`);
-      return queueAvailable ? undefined : NO_QUEUE;
-    case 'deliver':
-      return route.targets.some((target) => target.kind === 'remote') && !queueAvailable ? NO_QUEUE : undefined;
+      if (route.rejection) return rejected(route.rejection);
   }
+  return !queueAvailable && targetsOf(address, route).some((target) => target.kind === 'remote') ? NO_QUEUE : undefined;
 }

@@ -28,6 +28,7 @@ export interface Handover {
 export async function handOver(message: Handover, options: SmtpSessionOptions, log: Logger): Promise<void> {
   const { id, transaction, client } = message;
   const { source, headLength, header, deliveredTo } = await message.incoming.finish();
+  let refund: (() => Promise<void>) | undefined;
   try {
     const { account } = client;
     const checked = account ? await prepareSubmission(header, account.address, options, id) : header;
@@ -41,6 +42,7 @@ export async function handOver(message: Handover, options: SmtpSessionOptions, l
       messageId: messageId(edited),
       ...(account ? { user: account.address, mechanism: client.mechanism } : {}),
     });
+    refund = await transaction.meter?.charge();
     await options.accept({
       id,
       envelope: {
@@ -50,12 +52,16 @@ export async function handOver(message: Handover, options: SmtpSessionOptions, l
         bodyType: params.bodyType,
         ...(params.ret === undefined ? {} : { ret: params.ret }),
         ...(params.envid === undefined ? {} : { envid: params.envid }),
+        ...(params.requireTls ? { requireTls: true } : {}),
       },
       source: prefixedSource(received(message, options), replaceHead(source, headLength, edited)),
       original: source,
       deliveredTo,
       ...(account ? { account: account.address } : {}),
     });
+  } catch (error) {
+    await refund?.().catch(() => undefined);
+    throw error;
   } finally {
     await source.dispose();
   }

@@ -1,4 +1,5 @@
-// Parameters of MAIL and RCPT: SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531), AUTH (RFC 4954), RET, ENVID, NOTIFY, ORCPT (RFC 3461).
+// Parameters of MAIL and RCPT: SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531), AUTH (RFC 4954), RET, ENVID, NOTIFY, ORCPT (RFC 3461, its
+// utf-8 addresses RFC 6533), REQUIRETLS (RFC 8689).
 import type { DsnRecipient } from '../delivery/types.ts';
 import { reply, type Reply } from './reply.ts';
 
@@ -8,6 +9,7 @@ export interface MailParameters {
   readonly smtpUtf8: boolean;
   readonly ret?: 'FULL' | 'HDRS';
   readonly envid?: string;
+  readonly requireTls?: boolean;
 }
 
 /** `KEY=value` by upper-case key; a reply when they cannot be read. */
@@ -26,13 +28,11 @@ function split(text: string): Map<string, string | undefined> | Reply {
 const isReply = (value: object): value is Reply => 'code' in value;
 const unknown = (key: string): Reply => reply(555, '5.5.4', `Unsupported option: ${key}`);
 
-export function parseMailParameters(text: string): MailParameters | Reply {
+/** `tls`: the connection is encrypted, REQUIRETLS was announced. */
+export function parseMailParameters(text: string, { tls }: { readonly tls: boolean }): MailParameters | Reply {
   const params = split(text);
   if (isReply(params)) return params;
-  const result: { size?: number; bodyType: '7BIT' | '8BITMIME'; smtpUtf8: boolean; ret?: 'FULL' | 'HDRS'; envid?: string } = {
-    bodyType: '7BIT',
-    smtpUtf8: false,
-  };
+  const result: { -readonly [K in keyof MailParameters]: MailParameters[K] } = { bodyType: '7BIT', smtpUtf8: false };
   for (const [key, value] of params) {
     switch (key) {
       case 'SIZE':
@@ -55,6 +55,11 @@ export function parseMailParameters(text: string): MailParameters | Reply {
         if (value === undefined || value.length > 100 || !isXtext(value)) return reply(501, '5.5.4', 'ENVID is bad xtext');
         result.envid = value;
         break;
+      case 'REQUIRETLS':
+        if (!tls) return unknown(key);
+        if (value !== undefined) return reply(501, '5.5.4', 'REQUIRETLS takes no value');
+        result.requireTls = true;
+        break;
       case 'AUTH':
         // RFC 4954 5: taken and not relied upon.
         if (value === undefined || !isXtext(value)) return reply(501, '5.5.4', 'AUTH is bad xtext');
@@ -66,7 +71,8 @@ export function parseMailParameters(text: string): MailParameters | Reply {
   return result;
 }
 
-export function parseRcptParameters(text: string): DsnRecipient | Reply {
+/** `smtpUtf8`: MAIL had that parameter. */
+export function parseRcptParameters(text: string, smtpUtf8: boolean): DsnRecipient | Reply {
   const params = split(text);
   if (isReply(params)) return params;
   const result: { notify?: ('NEVER' | 'SUCCESS' | 'FAILURE' | 'DELAY')[]; orcpt?: string } = {};
@@ -80,17 +86,27 @@ export function parseRcptParameters(text: string): DsnRecipient | Reply {
         return reply(501, '5.5.4', 'NOTIFY is NEVER, or of SUCCESS, FAILURE, DELAY');
       result.notify = words as ('NEVER' | 'SUCCESS' | 'FAILURE' | 'DELAY')[];
     } else if (key === 'ORCPT') {
-      if (
-        value === undefined ||
-        value.length > 500 ||
-        !/^[A-Za-z0-9-]+;./.test(value) ||
-        !isXtext(value.slice(value.indexOf(';') + 1))
-      )
+      if (value === undefined || value.length > 500 || !isOriginalRecipient(value, smtpUtf8))
         return reply(501, '5.5.4', 'ORCPT is type;xtext');
       result.orcpt = value;
     } else return unknown(key);
   }
   return result;
+}
+
+/** RFC 3461 4.2: `rfc822;xtext`; RFC 6533 3: `utf-8;` with characters beyond ASCII as they are (with SMTPUTF8 only) or as `\x{HEX}`. */
+function isOriginalRecipient(text: string, smtpUtf8: boolean): boolean {
+  const semicolon = text.indexOf(';');
+  const [type, address] = [text.slice(0, Math.max(0, semicolon)), text.slice(semicolon + 1)];
+  if (!/^[A-Za-z0-9-]{1,64}$/.test(type) || address === '') return false;
+  if (type.toLowerCase() !== 'utf-8') return isXtext(address);
+  if (!smtpUtf8 && /[^\x00-\x7f]/.test(address)) return false;
+  // C1 controls do not come this far from an address either.
+  if (/[\x80-\x9f\u2028\u2029\ufffd]/.test(address)) return false;
+  const plain = address
+    .replace(/\\x\{(5C|[A-F][0-9A-F]|[1-9A-F][0-9A-F]{2,4}|10[0-9A-F]{4})\}/g, 'x')
+    .replace(/[\u00a0-\uffff]/g, 'x');
+  return !plain.includes('\\') && isXtext(plain);
 }
 
 /** RFC 3461 4: printable ASCII without + and =, and +HH in upper case; what it decodes to has no control characters. */

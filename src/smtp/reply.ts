@@ -31,12 +31,15 @@ const TABLE: Readonly<Record<ErrorKind, readonly [code: number, enhanced: string
   config: [451, '4.3.5'],
 };
 
-/** A mailbox is full today and may have room tomorrow; what is larger than its quota never goes in. */
-const NEVER_FITS = [552, '5.2.2'] as const;
+/** Errors with a reply of their own. A mailbox is full today and may have room tomorrow; what is larger than its quota never goes in. */
+const BY_CODE: Readonly<Record<string, readonly [code: number, enhanced: string]>> = {
+  NEVER_FITS: [552, '5.2.2'],
+  SEND_LIMIT: [450, '4.7.1'],
+};
 
 /** What the client is told. */
 export function replyFor(error: MailError): Reply {
-  const [code, enhanced] = error.code === 'NEVER_FITS' ? NEVER_FITS : TABLE[error.kind];
+  const [code, enhanced] = BY_CODE[error.code] ?? TABLE[error.kind];
   return reply(code, enhanced, error.clientText);
 }
 

@@ -75,7 +75,7 @@ export class SmtpSession {
   get #client(): Client & { mechanism: string | undefined } {
     const { service, isTrusted } = this.options;
     const trusted = this.#account !== undefined || (service === 'smtp' && isTrusted(this.wire.remoteAddress));
-    return { account: this.#account, trusted, mechanism: this.#mechanism };
+    return { account: this.#account, trusted, tls: this.wire.tls !== undefined, mechanism: this.#mechanism };
   }
   get #mayStartTls(): boolean {
     return this.options.tlsLevel !== 'none' && this.wire.tls === undefined;
@@ -250,6 +250,7 @@ export class SmtpSession {
       const mechanisms = authenticator.mechanisms({ secure: this.#secure });
       if (mechanisms.length > 0) lines.push(`AUTH ${mechanisms.join(' ')}`);
     }
+    if (this.wire.tls) lines.push('REQUIRETLS');
     lines.push('ENHANCEDSTATUSCODES', '8BITMIME', 'DSN', 'SMTPUTF8', 'CHUNKING');
     return this.#answer(reply(250, '', lines));
   }

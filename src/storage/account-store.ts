@@ -1,7 +1,7 @@
 // An account's mailboxes in its Maildir++ tree, and the ways in for messages: local delivery and APPEND.
 import { rename, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Mutex } from '../lib/async.ts';
+import { Mutex, SharedRun } from '../lib/async.ts';
 import type { Clock } from '../lib/clock.ts';
 import { errnoOf, MailError, toMailError } from '../lib/errors.ts';
 import type { MessageSource } from '../message/source.ts';
@@ -58,6 +58,8 @@ export class MaildirAccount implements AccountStore {
   readonly #subscriptions: SubscriptionFile;
   readonly #mailboxes = new Map<string, FolderMailbox>();
   readonly #tree: MaildirTree;
+  /** By folder: messages that arrive together share the sync of `new/`. */
+  readonly #arrivals = new Map<string, SharedRun>();
   /** One change of the tree at a time. */
   readonly #changes = new Mutex();
 
@@ -308,8 +310,8 @@ export class MaildirAccount implements AccountStore {
   /** When the folder cannot be synced the message goes back to where it waited. */
   async #commitDelivery(folder: string, file: TemporaryFile): Promise<DeliveredMessage> {
     try {
-      await publish(file, folder, 'new', file.baseName);
-      await syncFolder(join(folder, 'new')).catch(async (error: unknown) => {
+      await this.#publishNew(folder, file);
+      await this.#syncArrivals(folder).catch(async (error: unknown) => {
         await rename(join(folder, 'new', file.baseName), file.path).catch(() => undefined);
         throw error;
       });
@@ -319,6 +321,23 @@ export class MaildirAccount implements AccountStore {
     await this.#context.quota.add(file.size, 1);
     this.#parts.feed.notify(folder);
     return { baseName: file.baseName, size: file.size };
+  }
+
+  /** Another process may be in the middle of making the Maildir. */
+  async #publishNew(folder: string, file: TemporaryFile): Promise<void> {
+    try {
+      await publish(file, folder, 'new', file.baseName);
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+      await this.#tree.makeMaildir();
+      await publish(file, folder, 'new', file.baseName);
+    }
+  }
+
+  #syncArrivals(folder: string): Promise<void> {
+    let sync = this.#arrivals.get(folder);
+    if (!sync) this.#arrivals.set(folder, (sync = new SharedRun(() => syncFolder(join(folder, 'new')))));
+    return sync.run();
   }
 
   quota(): Promise<QuotaUsage> {

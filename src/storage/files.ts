@@ -1,15 +1,18 @@
 // File system steps that the store is made of. Each says what is on the disk when it resolves.
-import { open, readdir, readFile, rename, unlink } from 'node:fs/promises';
+import { closeSync, constants, openSync } from 'node:fs';
+import { open, readdir, readFile, rename, stat, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { syncDescriptor } from '../lib/descriptors.ts';
 import { errnoOf } from '../lib/errors.ts';
 
 /** Syncs a folder: names that appeared or vanished in it before are on the disk afterwards. */
 export async function syncFolder(path: string): Promise<void> {
-  const handle = await open(path, 'r');
+  // Whoever syncs a folder has just changed it: opening it does not wait for the disk.
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
-    await handle.sync();
+    await syncDescriptor(fd);
   } finally {
-    await handle.close();
+    closeSync(fd);
   }
 }
 
@@ -65,6 +68,17 @@ export async function namesIn(folder: string): Promise<string[]> {
     return await readdir(folder);
   } catch (error) {
     if (isMissing(error)) return [];
+    throw error;
+  }
+}
+
+/** Whether there is anything at `path`. @throws the file system's error when that cannot be told */
+export async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (isMissing(error)) return false;
     throw error;
   }
 }

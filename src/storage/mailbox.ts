@@ -114,7 +114,7 @@ export class FolderMailbox implements Mailbox {
     return this.#mutex.run(() => this.#refresh());
   }
 
-  async #refresh(): Promise<void> {
+  async #refresh(last = false): Promise<void> {
     if (this.#gone) return;
     try {
       const stamp = await folderStamp(this.folder);
@@ -122,8 +122,11 @@ export class FolderMailbox implements Mailbox {
       if (!keywordsChanged && this.#stamp && sameStamp(stamp, this.#stamp)) return;
       await this.#scan(keywordsChanged);
     } catch (error) {
-      if (!isMissing(error) || (await this.#isThere())) throw toMailError(error, 'reading a mailbox');
-      this.#gone = true;
+      if (!isMissing(error)) throw toMailError(error, 'reading a mailbox');
+      if (!(await this.#isThere())) this.#gone = true;
+      // It was being made, or a file went, while we looked.
+      else if (last) throw toMailError(error, 'reading a mailbox');
+      else await this.#refresh(true);
     }
   }
   /** Something else than the mailbox may be missing: what another program removed while we looked. */

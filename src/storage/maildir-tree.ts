@@ -1,10 +1,10 @@
 // An account's Maildir++ tree on disk: which mailboxes there are, and how folders are made, moved and removed so that a crash leaves none half-made
 // and a synced answer is true. Changes are one at a time: their order is the caller's.
-import { chmod, mkdir, readdir, rename, rm, stat, unlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rename, rm, unlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errnoOf, MailError, toMailError } from '../lib/errors.ts';
 import type { ChangeFeed } from './change-feed.ts';
-import { isMissing, syncFolder } from './files.ts';
+import { exists, isMissing, syncFolder } from './files.ts';
 import type { NameMaker } from './maildir-name.ts';
 import { checkPath, folderOf, INBOX, isInbox, pathKey, pathOf } from './mailbox-names.ts';
 import type { MailboxPath } from './types.ts';
@@ -94,7 +94,8 @@ export class MaildirTree {
     const maildir = this.#maildir;
     const missing: string[] = [];
     for (let at = maildir; at !== dirname(at) && !(await exists(at)); at = dirname(at)) missing.unshift(at);
-    for (const sub of ['cur', 'new', 'tmp']) missing.push(join(maildir, sub));
+    // `cur` last: who finds it finds a whole Maildir.
+    for (const sub of ['tmp', 'new', 'cur']) missing.push(join(maildir, sub));
     for (const folder of missing) {
       try {
         await mkdir(folder, { mode: FOLDER_MODE });
@@ -185,13 +186,3 @@ export class MaildirTree {
 }
 
 const alreadyExists = (text: string): MailError => new MailError('already-exists', 'MAILBOX_EXISTS', text);
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (error) {
-    if (isMissing(error)) return false;
-    throw error;
-  }
-}

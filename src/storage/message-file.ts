@@ -1,6 +1,8 @@
 // Message files: written under `tmp/` with their sizes, synced, then renamed to where readers look; read by descriptor.
+import { closeSync } from 'node:fs';
 import { open, rename, stat, unlink, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
+import { openDescriptor, syncDescriptor, touchDescriptor, writeDescriptor } from '../lib/descriptors.ts';
 import { toMailError } from '../lib/errors.ts';
 import { LfEncoder, CrlfEncoder, LineEndCounter } from '../message/line-ends.ts';
 import type { MessageSource } from '../message/source.ts';
@@ -40,32 +42,29 @@ export async function writeTemporary(
   options: WriteOptions,
 ): Promise<TemporaryFile> {
   const path = join(folder, 'tmp', unique);
-  const handle = await open(path, 'wx', FILE_MODE);
+  const fd = await openDescriptor(path, 'wx', FILE_MODE);
   try {
-    const { size, wireSize } = await writeBody(handle, source, options.saveCrlf);
-    if (options.internalDate !== undefined) await handle.utimes(new Date(), new Date(options.internalDate));
-    await handle.sync();
-    await handle.close();
+    const { size, wireSize } = await writeBody(fd, source, options.saveCrlf);
+    if (options.internalDate !== undefined) await touchDescriptor(fd, new Date(), new Date(options.internalDate));
+    await syncDescriptor(fd);
     return { path, baseName: `${unique},S=${size},W=${wireSize}`, size, wireSize };
   } catch (error) {
-    await handle.close().catch(() => undefined);
     await unlink(path).catch(() => undefined);
     throw error;
+  } finally {
+    // What it holds is synced, or given up.
+    closeSync(fd);
   }
 }
 
-async function writeBody(
-  handle: FileHandle,
-  source: MessageSource,
-  saveCrlf: boolean,
-): Promise<{ size: number; wireSize: number }> {
+async function writeBody(fd: number, source: MessageSource, saveCrlf: boolean): Promise<{ size: number; wireSize: number }> {
   const transform = saveCrlf ? new CrlfEncoder() : new LfEncoder();
   const counter = new LineEndCounter();
   let size = 0;
   let gathered: Buffer[] = [];
   let waiting = 0;
   const flush = async (): Promise<void> => {
-    if (waiting > 0) await writeAll(handle, gathered, waiting);
+    if (waiting > 0) await writeDescriptor(fd, gathered, waiting);
     gathered = [];
     waiting = 0;
   };
@@ -80,14 +79,6 @@ async function writeBody(
   if (transform instanceof LfEncoder) await take(transform.end());
   await flush();
   return { size, wireSize: counter.wireSize };
-}
-
-/** With one call, unless the file system takes less at a time. */
-async function writeAll(handle: FileHandle, parts: readonly Buffer[], length: number): Promise<void> {
-  const { bytesWritten } = await handle.writev(parts);
-  if (bytesWritten === length) return;
-  const rest = Buffer.concat(parts).subarray(bytesWritten);
-  for (let at = 0; at < rest.length;) at += (await handle.write(rest, at, rest.length - at)).bytesWritten;
 }
 
 /** Gives a file under `tmp/` its place. The folder's sync is the caller's. */

@@ -1,8 +1,9 @@
-// The certificates and keys that the settings name, read by the supervisor as whom it was started; nothing else is. What was good last
+// The certificates, keys and files with passwords that the settings name, read by the supervisor as whom it was started; nothing else is. What was good last
 // stays in memory: a worker that has to be started anew while a broken certificate lies on disk gets that.
 import { certificateFiles, loadPair, readPemFile, type CertificateFiles, type PemFile } from '../config/certificates.ts';
 import type { Settings } from '../config/settings.ts';
 import { MailError } from '../lib/errors.ts';
+import { secretTablePath } from '../queue/credentials.ts';
 
 export class KeyFiles {
   #pairs: readonly CertificateFiles[];
@@ -73,4 +74,5 @@ export class KeyFiles {
 const pathsOf = (settings: Settings): string[] => [
   ...certificateFiles(settings).flatMap(({ cert, key }) => [cert, key]),
   ...settings.dkim_keys.map(({ file }) => file),
+  ...settings.smtp_sasl_password_maps.flatMap((spec) => secretTablePath(spec) ?? []),
 ];

@@ -1,19 +1,30 @@
 // Everything that the settings name, opened: tables, accounts, router, authenticator, delivery. A reload makes a new set and lets the old one
 // go; what sessions hold on to (the store, the caches) is made once and stays.
+import { join } from 'node:path';
 import { Accounts } from '../auth/accounts.ts';
 import { PasswdAuthenticator } from '../auth/authenticator.ts';
 import type { Hashing } from '../auth/hashing.ts';
 import { DEFAULT_THROTTLE, type LoginThrottle } from '../auth/throttle.ts';
+import { readPemFile, type PemFile } from '../config/certificates.ts';
 import { openDomainList, type DomainList } from '../config/domain-list.ts';
 import { openAliases, openTable, type OpenTable } from '../config/maps/table.ts';
 import { networkMatcher } from '../config/networks.ts';
 import type { Settings } from '../config/settings.ts';
 import type { Intents } from '../delivery/intents.ts';
+import { withCopies } from '../delivery/copies.ts';
+import { domainClasses, type DomainLists } from '../delivery/domain-class.ts';
+import type { SenderRewriting } from '../delivery/forwarding.ts';
 import { LocalDelivery } from '../delivery/local-delivery.ts';
 import { AddressRouter } from '../delivery/router.ts';
-import type { OutboundQueue } from '../delivery/types.ts';
+import { suppressionFile, SuppressionList } from '../delivery/suppression.ts';
+import type { AcceptMessage, OutboundQueue } from '../delivery/types.ts';
+import { SendCounts } from '../delivery/send-counts.ts';
+import { SendLimits } from '../delivery/send-limits.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Logger } from '../lib/logger.ts';
+import { bindAddressFinder, type FindBindAddresses } from '../queue/bind-address.ts';
+import { credentialsFinder, secretTable, secretTablePath, type FindCredentials } from '../queue/credentials.ts';
+import { TransportTable } from '../queue/transports.ts';
 import type { AccountStore, MailLocation } from '../storage/types.ts';
 
 export interface PartsDeps {
@@ -21,6 +32,10 @@ export interface PartsDeps {
   readonly clock: Clock;
   readonly hashing: Hashing;
   readonly queue: OutboundQueue;
+  /** Reads files with passwords that only root may; without it they are opened. */
+  readonly readPem?: (path: string) => Promise<PemFile>;
+  /** For mail that aliases send outside; without it their senders stay as they are. */
+  readonly srs?: SenderRewriting;
   /** Of all processes of the server; undefined when this is the only one. */
   readonly throttle?: LoginThrottle;
   readonly intents: Intents;
@@ -33,12 +48,20 @@ export class Parts {
   readonly authenticator: PasswdAuthenticator;
   readonly router: AddressRouter;
   readonly delivery: LocalDelivery;
+  /** Takes what clients send: with the copies that the settings add. Reports of our own go to `delivery` itself. */
+  readonly accept: AcceptMessage;
+  readonly transports: TransportTable;
+  /** For the client: log-ins at next hops, and addresses to send from. */
+  readonly credentials: FindCredentials;
+  readonly bindAddresses: FindBindAddresses;
+  readonly suppression: SuppressionList;
+  readonly sendLimits: SendLimits;
   readonly isTrusted: (address: string) => boolean;
   readonly #open: { close(): void }[] = [];
 
   constructor(settings: Settings, deps: PartsDeps) {
     this.settings = settings;
-    const { logger, clock } = deps;
+    const { logger, clock, srs } = deps;
     const tables = (specs: readonly string[], how: typeof openTable = openTable): OpenTable[] =>
       specs.map((spec) => this.#keep(how(spec, { logger, clock })));
     const domains = (entries: readonly string[]): DomainList => this.#keep(openDomainList(entries, { logger, clock }));
@@ -65,15 +88,56 @@ export class Parts {
         logger,
       }),
     );
-    this.router = new AddressRouter({
-      hostname: settings.hostname,
+    const lists: DomainLists = {
       myDestination: domains(settings.mydestination),
       virtualMailboxDomains: domains(settings.virtual_mailbox_domains),
       virtualAliasDomains: domains(settings.virtual_alias_domains),
+      relayDomains: domains(settings.relay_domains),
+    };
+    const classOf = domainClasses(lists);
+    const recipientDelimiter = settings.recipient_delimiter;
+    this.transports = new TransportTable({
+      classOf,
+      transportMaps: tables(settings.transport_maps),
+      senderDependentRelayhostMaps: tables(settings.sender_dependent_relayhost_maps),
+      relayhost: settings.relayhost,
+      defaultTransport: settings.default_transport,
+      relayTransport: settings.relay_transport,
+      virtualTransport: settings.virtual_transport,
+      recipientDelimiter,
+      logger,
+    });
+    this.credentials = credentialsFinder({
+      maps: settings.smtp_sasl_password_maps.map((spec) => {
+        const path = secretTablePath(spec);
+        if (path !== undefined) return secretTable(path, deps.readPem ?? readPemFile, () => clock.now());
+        return this.#keep(openTable(spec, { logger, clock }));
+      }),
+      senderDependent: settings.smtp_sender_dependent_authentication,
+      recipientDelimiter,
+    });
+    this.bindAddresses = bindAddressFinder(tables(settings.smtp_bind_address_maps), {
+      ...(settings.smtp_bind_address === undefined ? {} : { ipv4: settings.smtp_bind_address }),
+      ...(settings.smtp_bind_address6 === undefined ? {} : { ipv6: settings.smtp_bind_address6 }),
+    });
+    this.suppression = new SuppressionList({
+      file: suppressionFile(settings),
+      maps: tables(settings.suppression_maps),
+      recipientDelimiter,
+      now: () => clock.now(),
+    });
+    this.router = new AddressRouter({
+      ...lists,
+      hostname: settings.hostname,
       virtualMailboxMaps: mailboxMaps,
       virtualAliasMaps: tables(settings.virtual_alias_maps),
       aliasMaps: tables(settings.alias_maps, openAliases),
-      recipientDelimiter: settings.recipient_delimiter,
+      relayRecipientMaps: tables(settings.relay_recipient_maps),
+      senderLoginMaps: tables(settings.smtpd_sender_login_maps),
+      transport: (address) => this.transports.handling(address),
+      ...(srs ? { originalSender: (address: string) => srs.original(address) } : {}),
+      suppressed: (address) => this.suppression.find(address),
+      recipientDelimiter,
       ...(settings.postmaster === undefined ? {} : { postmaster: settings.postmaster }),
       expansionLimit: settings.virtual_alias_expansion_limit,
       recursionLimit: settings.virtual_alias_recursion_limit,
@@ -84,10 +148,34 @@ export class Parts {
       storeOf: deps.storeOf,
       queue: deps.queue,
       intents: deps.intents,
+      ...(srs ? { forwardSender: (sender: string) => this.#forwardSender(sender, srs) } : {}),
       logger,
       now: () => clock.now(),
     });
+    this.accept = withCopies(this.delivery.accept, {
+      router: this.router,
+      classOf,
+      checkMailbox: (address) => this.delivery.checkMailbox(address),
+      ...(settings.always_bcc === undefined ? {} : { alwaysBcc: settings.always_bcc }),
+      senderBccMaps: tables(settings.sender_bcc_maps),
+      recipientBccMaps: tables(settings.recipient_bcc_maps),
+      recipientDelimiter,
+      logger,
+    });
+    this.sendLimits = new SendLimits({
+      counts: this.#keep(new SendCounts(join(settings.data_directory, 'send-counts.sqlite'), () => clock.now())),
+      limits: settings.account_send_limits,
+      maps: tables(settings.account_send_limit_maps),
+      logger,
+    });
     this.isTrusted = networkMatcher(settings.mynetworks);
+  }
+
+  /** Our own domains' senders are ours to use. */
+  async #forwardSender(sender: string, srs: SenderRewriting): Promise<string> {
+    return (await this.router.isLocalDomain(sender.slice(sender.lastIndexOf('@') + 1).toLowerCase()))
+      ? sender
+      : srs.forward(sender);
   }
 
   #keep<T extends { close(): void }>(part: T): T {

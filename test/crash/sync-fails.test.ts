@@ -7,6 +7,7 @@ import { copiesOf, numberedMessage, oneFileThread, OpenTransaction } from '../su
 import { ImapClient } from '../support/imap-script.ts';
 import { startMailHost, type MailHost } from '../support/mail-host.ts';
 import { requireProgram } from '../support/programs.ts';
+import { spawnBuzon } from '../support/spawn-buzon.ts';
 import { Strace } from '../support/traced-host.ts';
 
 oneFileThread();
@@ -97,6 +98,27 @@ test('row 4: EIO at any sync of a delivery to three: 451 4.3.0, and after the re
   assert.ok(faults >= 8, `${faults} syncs`);
   for (const address of to) assert.deepEqual(await host.names(address, 'tmp'), [], 'nothing is left waiting');
   assert.deepEqual(await host.dataNames('deliveries'), [], 'no intent is left');
+});
+
+test('row 4: EIO turns health bad, in the log and for `buzon health`; the next delivery that works turns it good', async (t) => {
+  const strace = await requireProgram(t, 'strace');
+  if (strace === undefined) return;
+  await using host = await startMailHost({ users: USERS });
+  assert.match(await send(host, [ANA], numberedMessage('before', 100)), /^250/);
+  const well = await spawnBuzon(host, ['health']);
+  assert.deepEqual([well.status, well.stdout], [0, 'good\n']);
+  const message = numberedMessage('eio-health', 1_000);
+  await sendWithFault(strace, host, [ANA], message, 1);
+  assert.match(host.output, /"level":"error","event":"health\.bad","cause":"EIO: /);
+  const ill = await spawnBuzon(host, ['health']);
+  assert.equal(ill.status, 1);
+  assert.match(ill.stdout, /^bad since \d{4}-\S+ \(process \d+\): EIO: /);
+  assert.match(await send(host, [ANA], message), /^250/);
+  assert.equal((await spawnBuzon(host, ['health'])).stdout, 'good\n');
+  assert.match(host.output, /"event":"health\.good"/);
+  await host.stop();
+  const down = await spawnBuzon(host, ['health']);
+  assert.deepEqual([down.status, down.stdout], [1, 'bad: the server is not running\n']);
 });
 
 test('row 4: EIO while an APPEND is synced: NO, and nothing is in the mailbox', async (t) => {

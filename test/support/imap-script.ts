@@ -18,6 +18,8 @@ export class ImapClient {
   #data = Buffer.alloc(0);
   #closed = false;
   #wake: (() => void) | undefined;
+  /** Milliseconds that an answer may take. */
+  patience = WAIT;
   readonly #onData = (chunk: Buffer): void => {
     this.#data = Buffer.concat([this.#data, chunk]);
     this.#wake?.();
@@ -62,7 +64,7 @@ export class ImapClient {
   }
 
   async #until<T>(what: string, take: () => T | undefined): Promise<T> {
-    const end = Date.now() + WAIT;
+    const end = Date.now() + this.patience;
     for (;;) {
       const taken = take();
       if (taken !== undefined) return taken;

@@ -90,6 +90,12 @@ export class MailHost {
   get output(): string {
     return this.#output;
   }
+  /** The same, and forgets it: a server that runs for long says much. */
+  takeOutput(): string {
+    const text = this.#output;
+    this.#output = '';
+    return text;
+  }
   get pid(): number | undefined {
     return this.#child?.pid;
   }
@@ -120,6 +126,7 @@ export class MailHost {
         virtual_uid_maps: `static:${TREE_OWNER?.uid ?? process.getuid?.() ?? 0}`,
         virtual_gid_maps: `static:${TREE_OWNER?.gid ?? process.getgid?.() ?? 0}`,
         data_directory: join(this.directory, 'data'),
+        queue_directory: join(this.directory, 'queue'),
         mynetworks: [],
         postmaster: Object.keys(this.users)[0],
         smtpd_tls_cert_file: this.ca,

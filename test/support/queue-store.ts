@@ -17,7 +17,7 @@ export interface TestQueue {
 
 export async function openQueue(
   t: TestContext,
-  { clock = systemClock, directory }: { clock?: Clock; directory?: string } = {},
+  { clock = systemClock, directory, lockTimeout }: { clock?: Clock; directory?: string; lockTimeout?: number } = {},
 ): Promise<TestQueue> {
   const open: QueueStore[] = [];
   // Before the folder goes.
@@ -25,7 +25,12 @@ export async function openQueue(
   const folder = directory ?? (await tempFolder(t));
   const { logger, events } = captureLog();
   const reopen = async (): Promise<QueueStore> => {
-    const store = await openQueueStore({ directory: folder, logger, clock });
+    const store = await openQueueStore({
+      directory: folder,
+      logger,
+      clock,
+      ...(lockTimeout === undefined ? {} : { lockTimeout }),
+    });
     open.push(store);
     return store;
   };

@@ -39,6 +39,9 @@ export interface SmtpTestOptions {
   readonly queue?: OutboundQueue;
   readonly onStage?: SmtpSessionOptions['onStage'];
   readonly checkMailbox?: SmtpSessionOptions['checkMailbox'];
+  /** Over those of the test's router. */
+  readonly routes?: Partial<RouterOptions>;
+  readonly meter?: SmtpSessionOptions['meter'];
   /** Instead of keeping messages in memory. */
   readonly accept?: SmtpSessionOptions['accept'];
 }
@@ -134,7 +137,7 @@ function sessionOptions(
   return {
     hostname: 'mail.example.test',
     limits: { ...DEFAULT_SMTP_LIMITS, ...options.limits },
-    router: new AddressRouter({ ...routes(options), logger: parts.logger }),
+    router: new AddressRouter({ ...routes(options), ...options.routes, logger: parts.logger }),
     queue: options.queue ?? noQueue,
     authenticator: parts.auth,
     spoolFolder: join(folder, 'spool'),
@@ -147,6 +150,7 @@ function sessionOptions(
     accept: options.accept ?? (async (message) => void parts.messages.push(await keep(message))),
     ...(first ? { tls: { contextFor: (name: string | undefined) => certificates?.[name ?? ''] ?? first } } : {}),
     ...(options.onStage ? { onStage: options.onStage } : {}),
+    ...(options.meter ? { meter: options.meter } : {}),
     ...(options.checkMailbox ? { checkMailbox: options.checkMailbox } : {}),
   };
 }

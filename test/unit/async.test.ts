@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { KeyedMutex, Mutex, Semaphore, sleep } from '../../src/lib/async.ts';
+import { KeyedMutex, Mutex, Semaphore, SharedRun, sleep } from '../../src/lib/async.ts';
 
 test('Mutex runs in order, one at a time, and goes on after a failure', async () => {
   const mutex = new Mutex();
@@ -46,4 +46,28 @@ test('Semaphore never runs more than its limit, also after failures', async () =
   );
   assert.equal(most, 2);
   assert.equal(running, 0);
+});
+
+test('SharedRun: who comes while it runs shares one more run that begins later, also after a failure', async () => {
+  const begun: number[] = [];
+  let fail = false;
+  const shared = new SharedRun(async () => {
+    begun.push(begun.length + 1);
+    await sleep(5);
+    if (fail) throw new Error('EIO');
+  });
+  const first = shared.run();
+  const late = [shared.run(), shared.run(), shared.run()];
+  assert.deepEqual(begun, [1]);
+  await first;
+  fail = true;
+  const outcomes = await Promise.allSettled(late);
+  assert.deepEqual(begun, [1, 2]);
+  assert.deepEqual(
+    outcomes.map(({ status }) => status),
+    ['rejected', 'rejected', 'rejected'],
+  );
+  fail = false;
+  await shared.run();
+  assert.deepEqual(begun, [1, 2, 3]);
 });

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { parseMailParameters, parseRcptParameters } from '../../src/smtp/parameters.ts';
 
 const PLAIN = { bodyType: '7BIT', smtpUtf8: false };
+const CLEAR = { tls: false };
 const code = (result: object): string =>
   'code' in result ? `${String(result.code)} ${String((result as { enhanced?: string }).enhanced)}` : 'taken';
 
@@ -18,7 +19,7 @@ test('parameters of MAIL', () => {
     [' AUTH=<> RET=HDRS', { ...PLAIN, ret: 'HDRS' }],
     [' AUTH=e+3Dmc2@example.test', PLAIN],
   ] as const)
-    assert.deepEqual(parseMailParameters(text), expected, text);
+    assert.deepEqual(parseMailParameters(text, CLEAR), expected, text);
 });
 
 test('parameters of RCPT', () => {
@@ -29,7 +30,30 @@ test('parameters of RCPT', () => {
     [' ORCPT=rfc822;a+2Bb@x.test', { orcpt: 'rfc822;a+2Bb@x.test' }],
     [' ORCPT=utf-8;x', { orcpt: 'utf-8;x' }],
   ] as const)
-    assert.deepEqual(parseRcptParameters(text), expected, text);
+    assert.deepEqual(parseRcptParameters(text, false), expected, text);
+});
+
+test('REQUIRETLS is a parameter where it was announced: over TLS, without a value (RFC 8689)', () => {
+  assert.deepEqual(parseMailParameters(' REQUIRETLS', { tls: true }), { ...PLAIN, requireTls: true });
+  assert.equal(code(parseMailParameters(' REQUIRETLS', CLEAR)), '555 5.5.4');
+  assert.equal(code(parseMailParameters(' REQUIRETLS=yes', { tls: true })), '501 5.5.4');
+});
+
+test('ORCPT of type utf-8: with SMTPUTF8 as it is, else escaped; no control character hides in it (RFC 6533)', () => {
+  for (const [text, utf8, expected] of [
+    ['utf-8;ñandú@x.test', true, 'taken'],
+    ['utf-8;ñandú@x.test', false, '501 5.5.4'],
+    ['rfc822;ñandú@x.test', true, '501 5.5.4'],
+    ['utf-8;\\x{F1}and\\x{1F600}@x.test', false, 'taken'],
+    ['UTF-8;a\\x{5C}b@x.test', false, 'taken'],
+    ['utf-8;a\\x{0A}b@x.test', false, '501 5.5.4'],
+    ['utf-8;a\\x{85}b@x.test', false, '501 5.5.4'],
+    ['utf-8;a\\b@x.test', false, '501 5.5.4'],
+    ['utf-8;a\u0085b@x.test', true, '501 5.5.4'],
+    ['utf-8;a+0Ab@x.test', true, '501 5.5.4'],
+    ['utf-8;', true, '501 5.5.4'],
+  ] as const)
+    assert.equal(code(parseRcptParameters(` ORCPT=${text}`, utf8)), expected, text);
 });
 
 test('parameters that cannot be read: 501 5.5.4, unknown ones 555 5.5.4', () => {
@@ -49,7 +73,7 @@ test('parameters that cannot be read: 501 5.5.4, unknown ones 555 5.5.4', () => 
     ...['RET=', 'RET=BOTH', 'ENVID=+2', 'ENVID=+2b', 'ENVID=+0D', 'ENVID=+7F', 'ENVID=a=b', 'ENVID=ñ', 'AUTH', 'AUTH=+1'],
     ...['=1', '-A=1', 'A_B=1', `${'A'.repeat(65)}=1`, '\u0000=1', Array.from({ length: 21 }, (_, i) => `X${i}`).join(' ')],
   ])
-    assert.equal(code(parseMailParameters(` ${text}`)), '501 5.5.4', text);
+    assert.equal(code(parseMailParameters(` ${text}`, CLEAR)), '501 5.5.4', text);
   for (const text of [
     'NOTIFY',
     'NOTIFY=,',
@@ -62,8 +86,8 @@ test('parameters that cannot be read: 501 5.5.4, unknown ones 555 5.5.4', () => 
     'ORCPT=x;+0A',
     'ORCPT=_;x',
   ])
-    assert.equal(code(parseRcptParameters(` ${text}`)), '501 5.5.4', text);
+    assert.equal(code(parseRcptParameters(` ${text}`, false)), '501 5.5.4', text);
   for (const text of ['X', 'X=1', 'HOLDFOR=1', 'NOTIFY=NEVER', '__PROTO__=1', 'CONSTRUCTOR'])
-    assert.match(code(parseMailParameters(` ${text}`)), /^(555|501) 5\.5\.4$/, text);
-  assert.equal(code(parseRcptParameters(' SIZE=1')), '555 5.5.4');
+    assert.match(code(parseMailParameters(` ${text}`, CLEAR)), /^(555|501) 5\.5\.4$/, text);
+  assert.equal(code(parseRcptParameters(' SIZE=1', false)), '555 5.5.4');
 });

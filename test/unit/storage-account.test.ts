@@ -153,11 +153,31 @@ test('a commit that fails leaves the message where it waited', async (t) => {
   const store = await makeStore(t);
   const waiting = await store.account.prepareDelivery(INBOX, sourceOf(TEXT));
   await rm(join(store.maildir, 'new'), { recursive: true });
+  await writeFile(join(store.maildir, 'new'), 'in the way');
   await assert.rejects(waiting.commit(), { name: 'MailError', kind: 'temporary' });
   assert.equal((await store.names('tmp')).length, 1);
+  await rm(join(store.maildir, 'new'));
   await mkdir(join(store.maildir, 'new'));
   await waiting.commit();
   assert.deepEqual([(await store.names('new')).length, await store.names('tmp')], [1, []]);
+});
+
+test('a commit while the Maildir is still being made by another process makes what is missing', async (t) => {
+  const store = await makeStore(t);
+  const waiting = await store.account.prepareDelivery(INBOX, sourceOf(TEXT));
+  await rm(join(store.maildir, 'new'), { recursive: true });
+  await waiting.commit();
+  assert.deepEqual([(await store.names('new')).length, await store.names('tmp')], [1, []]);
+});
+
+test('several processes that open a new account at the same moment all get its INBOX', async (t) => {
+  for (let round = 0; round < 20; round++) {
+    const first = await makeStore(t);
+    const accounts = [first.account, ...Array.from({ length: 5 }, () => first.again())];
+    const opened = await Promise.all(accounts.map((account) => account.open(INBOX)));
+    assert.equal(opened.length, 6);
+    for (const mailbox of opened) await mailbox.close();
+  }
 });
 
 test('the tree: levels above are made too, maildirfolder lies in each, INBOX stays, twins are one mailbox', async (t) => {

@@ -74,7 +74,8 @@ export function domainOf(address: string): string {
   return address.slice(address.lastIndexOf('@') + 1);
 }
 
-async function mergeTables(tables: readonly OpenTable[]): Promise<Map<string, string>> {
+/** Entries of several tables, as if they were one; of those that cannot be read none. */
+export async function mergeTables(tables: readonly OpenTable[]): Promise<Map<string, string>> {
   const merged = new Map<string, string>();
   for (const table of tables) {
     const entries: Entries = await unlessUnreadable(() => table.entries(), []);
@@ -84,7 +85,7 @@ async function mergeTables(tables: readonly OpenTable[]): Promise<Map<string, st
   return merged;
 }
 
-async function namesOf(list: DomainList): Promise<readonly string[]> {
+export async function namesOf(list: DomainList): Promise<readonly string[]> {
   const names = await unlessUnreadable(() => list.names(), []);
   list.close();
   return names;

@@ -8,6 +8,7 @@ import { checkDns } from './dns.ts';
 import { readWorld, Report, type Finding } from './finding.ts';
 import { checkHomes } from './homes.ts';
 import { checkPolicies } from './mta-sts.ts';
+import { checkRouting } from './routing.ts';
 import { checkTables } from './tables.ts';
 import { checkTls } from './tls.ts';
 
@@ -26,6 +27,7 @@ export async function checkSettings(
   await checkTables(settings, report);
   const world = await readWorld(settings, clock);
   checkAddresses(world, report);
+  await checkRouting(world, report);
   await checkHomes(world, report);
   await checkTls(world, report);
   await checkDkimKeys(world, report);

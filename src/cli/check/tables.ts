@@ -8,8 +8,24 @@ import { errnoOf, MailError } from '../../lib/errors.ts';
 import { silentLogger } from '../../lib/logger.ts';
 import type { Report } from './finding.ts';
 
-const LISTS = ['virtual_mailbox_domains', 'virtual_alias_domains', 'mydestination'] as const;
-const TABLES = ['virtual_mailbox_maps', 'virtual_alias_maps', 'alias_maps', 'virtual_uid_maps', 'virtual_gid_maps'] as const;
+const LISTS = ['virtual_mailbox_domains', 'virtual_alias_domains', 'mydestination', 'relay_domains'] as const;
+/** Without smtp_sasl_password_maps, whose lines are secrets. */
+const TABLES = [
+  'virtual_mailbox_maps',
+  'virtual_alias_maps',
+  'alias_maps',
+  'virtual_uid_maps',
+  'virtual_gid_maps',
+  'relay_recipient_maps',
+  'transport_maps',
+  'sender_dependent_relayhost_maps',
+  'smtp_bind_address_maps',
+  'sender_bcc_maps',
+  'recipient_bcc_maps',
+  'smtpd_sender_login_maps',
+  'account_send_limit_maps',
+  'suppression_maps',
+] as const;
 
 export async function checkTables(settings: Settings, report: Report): Promise<void> {
   const seen = new Set<string>();

@@ -73,7 +73,14 @@ export interface Request<K extends OperationName = OperationName> {
   readonly name: K;
   readonly given: Given<K>;
 }
-export type ToThread = Request | { readonly directory: string } | { readonly close: true };
+export type ToThread = Request | { readonly place: QueuePlace } | { readonly close: true };
+
+/** Whose database the thread has. */
+export interface QueuePlace {
+  readonly directory: string;
+  /** Milliseconds that a request waits for another process's lock. */
+  readonly lockTimeout: number;
+}
 
 export interface ThreadError {
   readonly kind: ErrorKind;

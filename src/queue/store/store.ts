@@ -16,6 +16,7 @@ import type { ChangeKind, Cursor, FileWork, Page } from './protocol.ts';
 import { isQueueId } from './queue-file.ts';
 import { isUnknownOutcome, QueueThread } from './thread.ts';
 
+const LOCK_TIMEOUT_MS = 10_000;
 /** A small queue is whole when it is opened; a big one is served while the rest of it is being looked at. */
 const RECOVERY_WAIT_MS = 1_000;
 const RECOVERY_STEP_MS = 10;
@@ -30,13 +31,15 @@ export interface QueueStoreOptions {
   readonly clock: Clock;
   /** Started (`warm`) before the process gave up its rights; closed with the store. Without one it is started now. */
   readonly thread?: QueueThread;
+  /** Milliseconds to wait for another process that writes, then it is MailError temporary `QUEUE_BUSY`; 10,000. */
+  readonly lockTimeout?: number;
 }
 
 /** @throws MailError: temporary; config for a database of another version */
 export async function openQueueStore(options: QueueStoreOptions): Promise<QueueStore> {
-  const { directory, logger, thread = new QueueThread() } = options;
+  const { directory, logger, thread = new QueueThread(), lockTimeout = LOCK_TIMEOUT_MS } = options;
   const files = await QueueFiles.open(directory);
-  thread.use(directory, logger);
+  thread.use({ directory, lockTimeout }, logger);
   try {
     for (let waited = 0; (await thread.ask('open', {})).recovering && waited < RECOVERY_WAIT_MS; waited += RECOVERY_STEP_MS)
       await sleep(RECOVERY_STEP_MS);

@@ -12,11 +12,10 @@ export const CHUNK = 50;
  */
 export function partyOf(sender: string, account: string | undefined): string {
   if (account !== undefined) return account.toLowerCase();
-  const at = sender.lastIndexOf('@');
-  const local = sender.slice(0, Math.max(at, 0));
+  const at = sender.includes('@') ? sender.lastIndexOf('@') : sender.length;
+  const local = sender.slice(0, at);
   const domain = sender.slice(at).toLowerCase();
-  if (local.includes('=')) return domain;
-  return `${local.replace(/\+.*$/s, '').toLowerCase()}${domain}`;
+  return local.includes('=') ? domain : local.replace(/\+.*$/s, '').toLowerCase() + domain;
 }
 
 /** Gives turns within one transaction. */

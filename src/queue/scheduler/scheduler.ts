@@ -1,0 +1,265 @@
+// Which job comes next. Destinations stand in a ring: whoever has ready recipients gets its turn, however many another has. Nothing of the queue is
+// kept here but the jobs under way, a few fetched ahead for destinations that answer fast, and what was learnt of the last destinations.
+//
+// Places (smtp_process_limit) are shared by pace, so that hosts that take half a minute a reply cannot hold up those that do not: slow
+// destinations have at most half of the places, they and those of which nothing is known yet at most three quarters.
+import { toMailError } from '../../lib/errors.ts';
+import type { Logger } from '../../lib/logger.ts';
+import type { Clock } from '../../lib/clock.ts';
+import type { Failure, Job, QueueStore } from '../types.ts';
+import { Destination, type JobEnd, type Pace } from './destination.ts';
+import type { QueueLimits } from './limits.ts';
+
+export interface SchedulerOptions {
+  readonly store: Pick<QueueStore, 'readyDestinations' | 'jobs'>;
+  /** As they are now: a reload changes them. */
+  readonly limits: () => QueueLimits;
+  /** Carries out a job; what it gives is what the destination is judged by. Never rejects. */
+  readonly run: (job: Job) => Promise<JobEnd>;
+  /** Puts a job off that goes to a dead destination. Never rejects. */
+  readonly suspend: (job: Job, cause: Failure | undefined) => Promise<void>;
+  readonly clock: Clock;
+  /** Milliseconds of a clock that nobody sets. */
+  readonly monotonic: () => number;
+  readonly logger: Logger;
+}
+
+/** Destinations asked for at a time. */
+const PAGE = 64;
+/** Pages of one round in which nothing could be begun. */
+const IDLE_PAGES = 4;
+/** Jobs of a dead destination that one turn puts off. */
+const SUSPENDED = 50;
+/** Destinations remembered; beyond, those that were used least lately are forgotten. */
+const REMEMBERED = 5_000;
+/** When the store failed, or all that waits has to wait for others. */
+const AGAIN_MS = 1_000;
+
+/** The part of the places that destinations of these paces may have together. */
+const SHARES: readonly { readonly paces: readonly Pace[]; readonly part: number }[] = [
+  { paces: ['slow'], part: 0.5 },
+  { paces: ['slow', 'new'], part: 0.75 },
+  { paces: ['slow', 'new', 'proven'], part: 1 },
+];
+
+/** Why a recipient at a dead destination waits, as Postfix says it. */
+export const SUSPENDED_REASON = 'delivery temporarily suspended: ';
+
+export class Scheduler {
+  readonly #o: SchedulerOptions;
+  /** Least lately used first. */
+  readonly #destinations = new Map<string, Destination>();
+  readonly #active = new Set<Destination>();
+  readonly #jobs = new Set<Promise<void>>();
+  #cursor = '';
+  #wanted = false;
+  #round: Promise<void> | undefined;
+  /** The last round left recipients behind for want of places. */
+  #contended = false;
+  #cancelAgain: () => void = () => undefined;
+  #stopped = false;
+
+  constructor(options: SchedulerOptions) {
+    this.#o = options;
+  }
+
+  /** Jobs under way. */
+  get running(): number {
+    return this.#jobs.size;
+  }
+  /** Destinations of which something is known. */
+  get remembered(): number {
+    return this.#destinations.size;
+  }
+
+  /** Something may have become ready. */
+  wake(): void {
+    this.#wanted = true;
+    if (this.#stopped || this.#round) return;
+    this.#round = this.#rounds().finally(() => {
+      this.#round = undefined;
+      if (this.#wanted && !this.#stopped) this.wake();
+    });
+  }
+
+  /** Begins nothing more; resolves when what is under way has ended. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#cancelAgain();
+    await this.#round;
+    while (this.#jobs.size > 0) await Promise.all(this.#jobs);
+  }
+
+  // ---- rounds
+
+  async #rounds(): Promise<void> {
+    this.#cancelAgain();
+    try {
+      while (this.#wanted && !this.#stopped) {
+        this.#wanted = false;
+        await this.#goRound();
+      }
+    } catch (error) {
+      this.#o.logger.warn('queue.scheduler.failed', { error: toMailError(error, 'queue').detail });
+      this.#again();
+    }
+  }
+
+  #again(): void {
+    this.#cancelAgain();
+    if (!this.#stopped) this.#cancelAgain = this.#o.clock.after(AGAIN_MS, () => this.wake());
+  }
+
+  async #goRound(): Promise<void> {
+    for (let idle = 0; idle < IDLE_PAGES && !this.#stopped && this.#free() > 0;) {
+      const names = await this.#o.store.readyDestinations(this.#cursor, PAGE);
+      const begun = await this.#serve(names);
+      if (begun > 0) idle = 0;
+      else if (names.length < PAGE) {
+        // The whole ring has been seen: those that are left have what they may have, until jobs end or turn out to be long.
+        this.#contended = false;
+        if (names.length > 0) this.#again();
+        return;
+      } else idle++;
+    }
+    this.#contended = true;
+    this.#again();
+  }
+
+  /** A turn for each, in order; gives the number of jobs begun or put off. The ring goes on behind the last that had one. */
+  async #serve(names: readonly string[]): Promise<number> {
+    const share = Math.max(1, Math.floor(this.#free() / Math.max(1, names.length)));
+    const turns: Promise<number>[] = [];
+    for (const name of names) {
+      if (this.#free() === 0) break;
+      this.#cursor = name;
+      turns.push(this.#turn(this.#destination(name), share));
+    }
+    // All of them, also when one fails: two turns of a destination at a time would get the same jobs.
+    const results = await Promise.allSettled(turns);
+    let begun = 0;
+    for (const result of results) {
+      if (result.status === 'rejected') throw result.reason;
+      begun += result.value;
+    }
+    return begun;
+  }
+
+  async #turn(destination: Destination, share: number): Promise<number> {
+    const dead = destination.dead(this.#o.monotonic());
+    if (dead) return this.#suspend(destination, dead.failure);
+    const places = Math.min(share, destination.room, this.#allowance(destination));
+    if (places === 0) return 0;
+    let begun = 0;
+    for (let job = destination.next(this.#o.monotonic()); job && begun < places; begun++) {
+      this.#begin(destination, job);
+      job = begun + 1 < places ? destination.next(this.#o.monotonic()) : undefined;
+    }
+    return begun + (begun < places ? await this.#fetch(destination, places - begun) : 0);
+  }
+
+  async #fetch(destination: Destination, places: number): Promise<number> {
+    const { store, limits, monotonic } = this.#o;
+    const ahead = !this.#contended && destination.pace(monotonic()) === 'proven' ? destination.window : 0;
+    this.#reserve(destination, places);
+    try {
+      const jobs = await store.jobs(destination.name, places + ahead, limits().recipients, destination.busy);
+      if (this.#stopped) return 0;
+      for (const job of jobs.slice(0, places)) this.#begin(destination, job);
+      destination.keep(jobs.slice(places), monotonic());
+      return Math.min(jobs.length, places);
+    } finally {
+      this.#reserve(destination, -places);
+    }
+  }
+
+  #reserve(destination: Destination, places: number): void {
+    destination.reserved += places;
+    this.#note(destination);
+  }
+
+  /** Puts off what is ready at a dead destination. */
+  async #suspend(destination: Destination, cause: Failure | undefined): Promise<number> {
+    const jobs = await this.#o.store.jobs(destination.name, SUSPENDED, this.#o.limits().recipients, destination.busy);
+    const [first] = jobs;
+    if (this.#stopped || !first) return 0;
+    const asked = jobs.find(({ recipients }) =>
+      recipients.some(({ lastFailure }) => lastFailure?.reason.startsWith(SUSPENDED_REASON)),
+    );
+    if (asked && destination.revive(this.#o.monotonic())) {
+      this.#begin(destination, first);
+      return 1;
+    }
+    await Promise.all(jobs.map((job) => this.#o.suspend(job, cause)));
+    return jobs.length;
+  }
+
+  // ---- jobs
+
+  #begin(destination: Destination, job: Job): void {
+    destination.started(job, this.#o.monotonic());
+    this.#note(destination);
+    const done: Promise<void> = this.#o.run(job).then((end) => {
+      this.#jobs.delete(done);
+      this.#ended(destination, job, end);
+    });
+    this.#jobs.add(done);
+  }
+
+  #ended(destination: Destination, job: Job, end: JobEnd): void {
+    const now = this.#o.monotonic();
+    if (destination.finished(job, end, now))
+      this.#o.logger.warn('queue.destination.dead', { destination: destination.name, reason: end.failure?.reason });
+    this.#note(destination);
+    if (this.#stopped) return;
+    // While others wait the place goes round the ring.
+    const next =
+      this.#contended || destination.room === 0 || this.#allowance(destination) === 0 ? undefined : destination.next(now);
+    if (next) this.#begin(destination, next);
+    else this.wake();
+  }
+
+  // ---- places
+
+  #taken(paces: readonly Pace[]): number {
+    const now = this.#o.monotonic();
+    let taken = 0;
+    for (const destination of this.#active) if (paces.includes(destination.pace(now))) taken += destination.taken;
+    return taken;
+  }
+  #free(): number {
+    let taken = 0;
+    for (const destination of this.#active) taken += destination.taken;
+    return Math.max(0, this.#o.limits().processes - taken);
+  }
+
+  /** Places that a destination may have more, by its pace. */
+  #allowance(destination: Destination): number {
+    const pace = destination.pace(this.#o.monotonic());
+    let least = Infinity;
+    for (const { paces, part } of SHARES)
+      if (paces.includes(pace))
+        least = Math.min(least, Math.max(1, Math.floor(this.#o.limits().processes * part)) - this.#taken(paces));
+    return Math.max(0, least);
+  }
+
+  // ---- memory
+
+  #destination(name: string): Destination {
+    const known = this.#destinations.get(name) ?? new Destination(name, this.#o.limits);
+    this.#destinations.delete(name);
+    this.#destinations.set(name, known);
+    if (this.#destinations.size > REMEMBERED)
+      for (const [oldest, destination] of this.#destinations) {
+        if (!destination.isIdle || destination === known) continue;
+        this.#destinations.delete(oldest);
+        break;
+      }
+    return known;
+  }
+
+  #note(destination: Destination): void {
+    if (destination.taken > 0) this.#active.add(destination);
+    else this.#active.delete(destination);
+  }
+}
