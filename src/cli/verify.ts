@@ -6,7 +6,7 @@ import { MailStore } from '../storage/mail-store.ts';
 import { verifyAccount, type Problem, type Verified } from '../storage/verify.ts';
 import type { Command } from './command.ts';
 import { readOptions } from './options.ts';
-import { emptyQueue } from './queue/empty.ts';
+import { emptyQueue } from './queue/command-queue.ts';
 import { withQueue } from './queue/open.ts';
 import { count } from './queue/text.ts';
 import { readAddress } from './user/address.ts';
