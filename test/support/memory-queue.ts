@@ -1,5 +1,6 @@
 // A queue in memory for tests of the commands: the commands' half of QueueStore, and messages made of little.
-import type { CommandQueue, WithQueue } from '../../src/cli/queue/open.ts';
+import type { CommandQueue } from '../../src/cli/queue/command-queue.ts';
+import type { WithQueue } from '../../src/cli/queue/open.ts';
 import { MailError } from '../../src/lib/errors.ts';
 import { memorySource } from '../../src/message/source.ts';
 import type {

@@ -2,7 +2,7 @@
 import { MailError } from '../../lib/errors.ts';
 import type { QueuedMessage, QueuedRecipient, QueueFilter } from '../../queue/types.ts';
 import type { CommandIo } from '../command.ts';
-import type { CommandQueue } from './open.ts';
+import type { CommandQueue } from './command-queue.ts';
 import { count, printable, senderText, shortSize, shortTime } from './text.ts';
 
 export interface Listing {

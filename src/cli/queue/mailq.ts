@@ -1,5 +1,5 @@
 // `mailq`: the queue as sendmail's users know it (`sendmail -bp`).
-import type { Command, CommandIo } from '../command.ts';
+import type { Command } from '../command.ts';
 import { EX_USAGE, fatal } from './drop-in.ts';
 import { readFlags } from './getopt.ts';
 import { withQueue, type WithQueue } from './open.ts';
@@ -27,7 +27,3 @@ export function makeMailq(open: WithQueue): Command {
 }
 
 export const mailqCommand = makeMailq(withQueue);
-
-/** For `sendmail -bp` and `sendmail -q`: a listing, or a try of all deferred mail, of `config` (a settings file or its folder). Gives the exit status. */
-export const sendmailQueueRequest = (what: 'list' | 'flush', config: string | undefined, io: CommandIo): Promise<number> =>
-  queueRequest(withQueue, 'sendmail', { mode: what === 'list' ? 'p' : 'f', value: '', config }, io);

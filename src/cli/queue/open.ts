@@ -6,16 +6,9 @@ import { errnoOf, MailError } from '../../lib/errors.ts';
 import { systemClock } from '../../lib/clock.ts';
 import { createLogger } from '../../lib/logger.ts';
 import { openQueueStore } from '../../queue/store/store.ts';
-import type { QueueStore } from '../../queue/types.ts';
 import { actAs, ownerOf } from '../../worker/privileges.ts';
 import type { CommandIo } from '../command.ts';
-import { emptyQueue } from './empty.ts';
-
-/** What commands use of the queue. */
-export type CommandQueue = Pick<
-  QueueStore,
-  'list' | 'find' | 'stats' | 'hold' | 'release' | 'retry' | 'requeue' | 'remove' | 'open'
->;
+import { emptyQueue, type CommandQueue } from './command-queue.ts';
 
 /**
  * Runs `fn` with the queue of a settings file. @throws MailError not-permitted `QUEUE_NOT_PERMITTED` for whoever is neither root nor may write

@@ -7,7 +7,8 @@ import type { Command, CommandIo } from '../command.ts';
 import { fatal, isRefusal, queueNameOf, settingsFileOf } from './drop-in.ts';
 import { readFlags } from './getopt.ts';
 import { MessageText } from './message-text.ts';
-import { withQueue, type CommandQueue, type WithQueue } from './open.ts';
+import type { CommandQueue } from './command-queue.ts';
+import { withQueue, type WithQueue } from './open.ts';
 import { asctime } from './showq.ts';
 import { printable } from './text.ts';
 

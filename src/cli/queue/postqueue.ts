@@ -4,7 +4,8 @@ import { MailError } from '../../lib/errors.ts';
 import type { Command, CommandIo } from '../command.ts';
 import { EX_NOPERM, EX_UNAVAILABLE, fatal, isRefusal, settingsFileOf, whoIAm } from './drop-in.ts';
 import { readFlags } from './getopt.ts';
-import { withQueue, type CommandQueue, type WithQueue } from './open.ts';
+import type { CommandQueue } from './command-queue.ts';
+import { withQueue, type WithQueue } from './open.ts';
 import { printJson, printTraditional } from './showq.ts';
 
 const SYNOPSIS = 'postqueue -f | postqueue -i queueid | postqueue -j | postqueue -p | postqueue -s site';

@@ -5,7 +5,8 @@ import type { Command, CommandIo } from '../command.ts';
 import { fatal, isRefusal, queueNameOf, settingsFileOf, type QueueName } from './drop-in.ts';
 import { readFlags } from './getopt.ts';
 import { batches, inputLines } from './input.ts';
-import { withQueue, type CommandQueue, type WithQueue } from './open.ts';
+import type { CommandQueue } from './command-queue.ts';
+import { withQueue, type WithQueue } from './open.ts';
 import { printable } from './text.ts';
 
 const SYNOPSIS =

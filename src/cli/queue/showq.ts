@@ -2,7 +2,7 @@
 import type { QueuedMessage, QueuedRecipient } from '../../queue/types.ts';
 import type { CommandIo } from '../command.ts';
 import { queueNameOf } from './drop-in.ts';
-import type { CommandQueue } from './open.ts';
+import type { CommandQueue } from './command-queue.ts';
 import { printable } from './text.ts';
 
 const HEADINGS = '-Queue ID-  --Size-- ----Arrival Time---- -Sender/Recipient-------\n';

@@ -30,7 +30,7 @@ export function shortSize(bytes: number): string {
 }
 
 /** Control characters (a peer's reply may be anything) become `?`, as Postfix has it. */
- 
+
 export const printable = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f]/g, '?');
 
 export const count = (number: number, one: string): string => `${number} ${one}${number === 1 ? '' : 's'}`;

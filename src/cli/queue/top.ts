@@ -3,7 +3,7 @@ import { MailError } from '../../lib/errors.ts';
 import type { Clock } from '../../lib/clock.ts';
 import type { QueueStats } from '../../queue/types.ts';
 import type { CommandIo, Terminal } from '../command.ts';
-import type { CommandQueue } from './open.ts';
+import type { CommandQueue } from './command-queue.ts';
 import { destinations, totals } from './stats.ts';
 
 const EVERY_MS = 1_000;

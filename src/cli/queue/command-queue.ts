@@ -1,9 +1,16 @@
-// The queue where no server has made one: nothing waits, nothing can be changed.
+// What commands use of the queue, and the queue where no server has made one.
 import { MailError } from '../../lib/errors.ts';
-import type { CommandQueue } from './open.ts';
+import type { QueueStore } from '../../queue/types.ts';
+
+/** What commands use of the queue. */
+export type CommandQueue = Pick<
+  QueueStore,
+  'list' | 'find' | 'stats' | 'hold' | 'release' | 'retry' | 'requeue' | 'remove' | 'open'
+>;
 
 const none = (): Promise<number> => Promise.resolve(0);
 
+/** Nothing waits, nothing can be changed. */
 export const emptyQueue: CommandQueue = {
   list: () => ({ [Symbol.asyncIterator]: () => ({ next: () => Promise.resolve({ done: true, value: undefined }) }) }),
   find: () => Promise.resolve(undefined),
