@@ -22,6 +22,13 @@ const FILE_CALLS = ALL_STEPS
   : ['mkdir', 'pwrite64', 'pwritev', 'fdatasync', 'fsync'];
 const LOG_CALLS = ALL_STEPS ? ['pwrite64', 'fdatasync', 'fsync'] : ['fdatasync', 'fsync'];
 
+interface Added {
+  /** Empty when the process was killed. */
+  readonly answer: string;
+  readonly calls: readonly TracedCall[];
+  readonly isDead: boolean;
+}
+
 /** A queue, and a process that adds to it while its calls are tampered with. */
 class Bench {
   readonly queue: TestQueue;
@@ -64,7 +71,8 @@ class Bench {
     return join(this.queue.directory, 'queue.db-wal');
   }
   async hasFile(id: string): Promise<boolean> {
-    return (await readdir(join(this.queue.directory, 'messages', folderOf(id))).catch(() => [])).includes(id);
+    const names = await readdir(join(this.queue.directory, 'messages', folderOf(id))).catch((): string[] => []);
+    return names.includes(id);
   }
 }
 
@@ -111,7 +119,7 @@ test('row 3: before an add resolves, its file was synced after the last write, t
   const folders = new Set<string>();
   for (let n = 0; n < 12; n++) {
     const id = `ORDER${n}`;
-    const { answer, calls } = await bench.add(
+    const { answer, calls }: Added = await bench.add(
       id,
       ['-e', 'trace=openat,mkdir,write,pwrite64,pwritev,writev,fsync,fdatasync'],
       n % 2 === 0 ? BYTES : 500,

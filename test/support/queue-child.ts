@@ -28,8 +28,8 @@ export class QueueChild {
     return this.#child.pid ?? 0;
   }
   async #answer(): Promise<string> {
-    const { done, value } = await this.#lines.next();
-    return done === true ? '' : value;
+    const next = await this.#lines.next();
+    return next.done === true ? '' : next.value;
   }
   /** Its answer; empty when it ended instead. */
   async ask(line: string): Promise<string> {

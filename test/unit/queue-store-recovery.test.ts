@@ -179,12 +179,13 @@ async function swept(t: TestContext): Promise<TestQueue & { sweep(done: () => Pr
   const queue = await openQueue(t, { clock });
   return {
     ...queue,
-    sweep: (done) =>
-      eventually(async () => {
+    sweep: async (done) => {
+      await eventually(async () => {
         clock.move(300_000);
         await new Promise((resolve) => setTimeout(resolve, 20));
         return done();
-      }, 'the files are looked through'),
+      }, 'the files are looked through');
+    },
   };
 }
 
