@@ -3,7 +3,10 @@ import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { sleep } from '../../src/lib/async.ts';
 import { staticResolver } from '../../src/dns/resolver.ts';
-import { testAgent, type TestAgent } from '../support/delivery.ts';
+import { inetPeer } from '../../src/queue/client/connect.ts';
+import { open } from '../../src/queue/client/open.ts';
+import { DEFAULT_CLIENT_OPTIONS, testAgent, type TestAgent } from '../support/delivery.ts';
+import { captureLog } from '../support/log-capture.ts';
 import { eventually } from '../support/mail-host.ts';
 import { SmtpSink, type SinkOptions } from '../support/smtp-sink.ts';
 
@@ -108,16 +111,23 @@ test('smtp_mx_session_limit: no more than two hosts have a say; their word count
 });
 
 test('we ourselves at the other end: a loop', async (t) => {
-  const sink = await new SmtpSink({ host: '127.0.0.3', ehlo: () => '250 client.test' }).start();
-  t.after(() => sink.stop());
-  const { open } = await import('../../src/queue/client/open.ts');
-  assert.equal(typeof open, 'function');
   const resolver = staticResolver({ 'x.test': { mx: ['client.test'] }, 'client.test': { a: ['192.0.2.1'] } });
   const { outcome } = await testAgent(t, { resolver }).deliver({ hop: 'smtp:x.test', to });
   assert.deepEqual(
     [outcome.kind, outcome.status, 'reason' in outcome && outcome.reason],
     ['failed', '5.4.6', 'mail for x.test loops back to myself'],
   );
+  // Behind another name: it says who it is in its answer to EHLO.
+  const sink = await new SmtpSink({ ehlo: () => '250 Client.TEST hello' }).start();
+  t.after(() => sink.stop());
+  const { logger } = captureLog();
+  const options = { ...DEFAULT_CLIENT_OPTIONS, logger };
+  const plan = { lmtp: false, policy: { level: 'may' }, destination: 'x.test', requireTls: false } as const;
+  const peer = inetPeer('mx.x.test', '127.0.0.1', sink.port);
+  const found = await open(peer, { ...plan, detectLoop: true }, options, new AbortController().signal);
+  assert.deepEqual(found.kind === 'closed' && [found.trouble.kind, found.trouble.status], ['failed', '5.4.6']);
+  const relay = await open(peer, { ...plan, detectLoop: false }, options, new AbortController().signal);
+  assert.equal(relay.kind, 'open', 'a relay that is named may be a second server of this host');
 });
 
 test('a relay that an administrator named and that does not exist: mail waits', async (t) => {

@@ -2,6 +2,7 @@
 import type { TestContext } from 'node:test';
 import { staticResolver } from '../../src/dns/resolver.ts';
 import { systemClock } from '../../src/lib/clock.ts';
+import { silentLogger } from '../../src/lib/logger.ts';
 import { memorySource, type MessageSource } from '../../src/message/source.ts';
 import { createDeliveryAgent } from '../../src/queue/client/agent.ts';
 import { DEFAULT_CLIENT_LIMITS, type ClientLimits, type ClientOptions } from '../../src/queue/client/options.ts';
@@ -35,6 +36,21 @@ export interface TestAgent {
   deliver(words: JobWords): Promise<Delivered>;
 }
 
+export const DEFAULT_CLIENT_OPTIONS: ClientOptions = {
+  limits: DEFAULT_CLIENT_LIMITS,
+  hostname: 'client.test',
+  resolver: staticResolver(),
+  clock: systemClock,
+  logger: silentLogger,
+  random: Math.random,
+  protocols: [4, 6],
+  smtp_address_preference: 'any',
+  smtp_balance_inet_protocols: true,
+  isOwnAddress: () => false,
+  smtp_skip_5xx_greeting: true,
+  tlsPolicy: () => ({ level: 'may' }),
+};
+
 /** An agent that is closed with the test. Limits are the usual ones where `limits` says nothing. */
 export function testAgent(
   t: TestContext,
@@ -42,17 +58,8 @@ export function testAgent(
 ): TestAgent {
   const { logger, events } = captureLog();
   const agent = createDeliveryAgent({
-    hostname: 'client.test',
-    resolver: staticResolver(),
-    clock: systemClock,
+    ...DEFAULT_CLIENT_OPTIONS,
     logger,
-    random: Math.random,
-    protocols: [4, 6],
-    smtp_address_preference: 'any',
-    smtp_balance_inet_protocols: true,
-    isOwnAddress: () => false,
-    smtp_skip_5xx_greeting: true,
-    tlsPolicy: () => ({ level: 'may' }),
     ...options,
     limits: { ...DEFAULT_CLIENT_LIMITS, ...options.limits },
   });
