@@ -8,6 +8,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { TLSSocket } from 'node:tls';
 import type { Socket } from 'node:net';
+import { yieldToLoop } from '../lib/async.ts';
 import { parseReply, printable, type SmtpReply } from './client/reply.ts';
 import { SessionError, type SessionOptions, type SessionTls, type SmtpSession, type Stage, type Step } from './client/session.ts';
 
@@ -15,6 +16,8 @@ import { SessionError, type SessionOptions, type SessionTls, type SmtpSession, t
 const MAX_REPLY_BYTES = 65_536;
 const MAX_REPLY_LINES = 100;
 const MAX_UNREAD_REPLIES = 100;
+/** Bytes written in one turn of the loop. */
+const TURN = 262_144;
 /** For nodemailer's own timers, which never get that far. */
 const NEVER = 86_400_000;
 /** How long a server may leave our goodbye unanswered before the socket is cut. */
@@ -64,6 +67,7 @@ class Connection extends SMTPConnection {
     theirs._upgradeConnection.call(this, callback);
   }
   _actionEHLO(reply: string): void {
+    if (!parseReply(reply)) return this.inner._onError(new Error('No reply'), 'EPROTOCOL', reply, 'EHLO');
     this.ehlo = reply.startsWith('2') ? reply : undefined;
     const { requireTLS } = this.options as { requireTLS?: boolean };
     // nodemailer would send STARTTLS all the same.
@@ -72,6 +76,7 @@ class Connection extends SMTPConnection {
     theirs._actionEHLO.call(this, reply);
   }
   _actionHELO(reply: string): void {
+    if (!parseReply(reply)) return this.inner._onError(new Error('No reply'), 'EPROTOCOL', reply, 'HELO');
     this.helo = reply;
     theirs._actionHELO.call(this, reply);
   }
@@ -129,6 +134,8 @@ class NodemailerSession implements SmtpSession {
   /** Told of the end while no reply is waited for. */
   #onFailure: ((error: SessionError) => void) | undefined;
   #closed = false;
+  /** Bytes written since others had a turn. */
+  #unyielded = 0;
 
   constructor(options: SessionOptions) {
     this.#options = options;
@@ -299,6 +306,13 @@ class NodemailerSession implements SmtpSession {
     const socket = this.#connection.inner._socket;
     if (this.#failure) throw this.#failure;
     this.#enter('body');
+    // A source in memory and a peer that takes all at once leave nobody else a turn.
+    this.#unyielded += chunk.length;
+    if (this.#unyielded > TURN) {
+      this.#unyielded = 0;
+      await yieldToLoop();
+    }
+    if (this.#failure) throw this.#failure;
     if (socket.write(chunk)) return;
     await new Promise<void>((resolve, reject) => {
       socket.once('drain', resolve);
