@@ -74,9 +74,12 @@ test('row 48: a clock that is set a day back makes messages of before no younger
   const before = world.clocks.now() - 2 * DAY;
   world.clocks.set(-DAY);
   assert.equal(world.ages.age(before), 2 * DAY);
-  // By the clock of before or of after: nobody knows.
-  assert.equal(world.ages.age(world.clocks.now() + 3_600_000), 0);
+  // Of an hour that has not come yet.
+  const doubtful = world.clocks.now() + 3_600_000;
+  assert.equal(world.ages.age(doubtful), DAY - 3_600_000);
   await world.clocks.pass(7_200_000);
+  // By the clock of before or of after: nobody knows.
+  assert.equal(world.ages.age(doubtful), 3_600_000);
   assert.equal(world.ages.age(world.clocks.now() - 60_000), 60_000);
 });
 

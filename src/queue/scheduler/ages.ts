@@ -72,7 +72,8 @@ export class Ages {
   age(arrived: number): number {
     this.observe();
     let age = this.#last.wall - arrived;
-    let youngest = arrived >= this.#start - DRIFT_MS ? age : Infinity;
+    // Nothing comes in the future.
+    let youngest = arrived >= this.#start - DRIFT_MS && age >= -DRIFT_MS ? age : Infinity;
     let least = age;
     for (const { start, end, by } of this.#stretches.toReversed()) {
       age -= by;
