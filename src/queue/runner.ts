@@ -23,7 +23,7 @@ export interface QueueRunnerOptions extends Omit<JobRunOptions, 'store' | 'agent
 
 const LEASE_MS = 3_000;
 /** The clocks are compared, and the store is asked, at least this often. */
-const LOOK_MS = 30_000;
+const LOOK_MS = 60_000;
 /** After an error of the store. */
 const AGAIN_MS = 1_000;
 /** No two looks closer than this: what comes due meanwhile comes with the next. */

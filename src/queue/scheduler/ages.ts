@@ -1,28 +1,33 @@
 // How long a message has been in the queue, whatever becomes of the clock.
 //
 // A message carries when it came, by the server's clock. When that clock is set (by hand, by NTP after a start with a wrong one), a second one that
-// only ever runs forward shows it: whatever the two differ by, over what a good clock drifts, is a jump, and is taken off the age of messages that came
-// before it. Jumps are known as long as the process lives. For those in between (a restart; the machine was off) there is a rule: nothing
-// expires that has not been tried, and put off, since the clock is known to be steady.
+// only ever runs forward shows it: whatever the two differ by, over what a good clock drifts, is a jump, and time between two jumps is a stretch.
+// A time that could be of several stretches is taken for the one that makes the message the youngest. Stretches are known as long as the process
+// lives. For jumps in between (a restart; the machine was off) there is a rule: nothing expires that has not been tried, and put off, since the clock
+// is known to be steady.
 //
 // The second clock may stand still while a machine sleeps: messages live longer by that.
 
 /** Two looks at both clocks may differ by this: what is less is taken for drift, and followed. */
 const DRIFT_MS = 10_000;
-/** Jumps kept; more are added to the oldest. */
-const MAX_JUMPS = 32;
+/** Stretches kept; the oldest become one. */
+const MAX_STRETCHES = 32;
 
-interface Jump {
-  /** A message that came no later than this (by the clock as it was, and as it became) is of before the jump. */
-  readonly before: number;
-  /** Milliseconds; negative when the clock was set back. */
+/** Between two jumps; all in milliseconds, the first two of the clock as it was then. */
+interface Stretch {
+  readonly start: number;
+  readonly end: number;
+  /** How far the clock jumped at its end; negative when it was set back. */
   readonly by: number;
 }
 
 export class Ages {
   readonly #now: () => number;
   readonly #monotonic: () => number;
-  #jumps: Jump[] = [];
+  /** Oldest first, without the one that lasts. */
+  #stretches: Stretch[] = [];
+  /** Of the one that lasts. */
+  #start = -Infinity;
   #last: { readonly wall: number; readonly steady: number };
   #steadySince: number;
 
@@ -38,16 +43,24 @@ export class Ages {
   observe(): number {
     const wall = this.#now();
     const steady = this.#monotonic();
-    const expected = this.#last.wall + (steady - this.#last.steady);
+    const before = this.#last;
+    const expected = before.wall + (steady - before.steady);
     this.#last = { wall, steady };
     const by = wall - expected;
     if (Math.abs(by) <= DRIFT_MS) return 0;
-    this.#jumps.push({ before: Math.min(expected, wall), by });
+    this.#stretches.push({ start: this.#start, end: expected, by });
+    // It may have happened right after the last look.
+    this.#start = wall - (steady - before.steady);
     this.#steadySince = wall;
-    const [first, second] = this.#jumps;
-    if (first && second && this.#jumps.length > MAX_JUMPS)
-      this.#jumps.splice(0, 2, { before: Math.max(first.before, second.before), by: first.by + second.by });
+    this.#forget();
     return by;
+  }
+
+  #forget(): void {
+    const [first, second, ...rest] = this.#stretches;
+    if (!first || !second || this.#stretches.length <= MAX_STRETCHES) return;
+    const merged = { start: -Infinity, end: Math.max(first.end, second.end), by: Math.max(first.by + second.by, second.by) };
+    this.#stretches = [merged, ...rest];
   }
 
   /** Milliseconds since the epoch, by the clock as it is now: since when it is known to be steady. */
@@ -55,12 +68,19 @@ export class Ages {
     return this.#steadySince;
   }
 
-  /** Milliseconds, never less than 0. When in doubt about a jump the message is taken for the younger. */
+  /** Milliseconds, never less than 0. */
   age(arrived: number): number {
     this.observe();
     let age = this.#last.wall - arrived;
-    for (const { before, by } of this.#jumps) if (arrived <= before) age -= by;
-    return Math.max(0, age);
+    // Nothing comes in the future.
+    let youngest = arrived >= this.#start - DRIFT_MS && age >= -DRIFT_MS ? age : Infinity;
+    let least = age;
+    for (const { start, end, by } of this.#stretches.toReversed()) {
+      age -= by;
+      least = Math.min(least, age);
+      if (arrived >= start - DRIFT_MS && arrived <= end + DRIFT_MS) youngest = Math.min(youngest, age);
+    }
+    return Math.max(0, youngest === Infinity ? least : youngest);
   }
 
   /** Whether a recipient has been in the queue for longer than `lifetime` allows; asked after a try that failed. */

@@ -36,6 +36,8 @@ export class Destination {
   #fetchedAt = 0;
   /** Places that are taken while jobs are asked for. */
   reserved = 0;
+  /** Nothing more was ready there, as of this turn of things (`Scheduler.wake`). */
+  drained = -1;
   #window: number;
   #cohorts = 0;
   #dead: { readonly until: number; readonly failure: Failure | undefined } | undefined;
@@ -82,7 +84,11 @@ export class Destination {
     const took = now - (this.#running.get(job) ?? now);
     this.#running.delete(job);
     for (const key of busyKeys(job)) this.busy.delete(key);
-    if (end.site === 'none') return false;
+    if (end.site === 'none') {
+      // Some may still be ready.
+      this.drained = -1;
+      return false;
+    }
     this.#mean = this.#mean === undefined ? took : this.#mean * (1 - NEWEST) + took * NEWEST;
     this.#good = end.site === 'up';
     const wasDead = this.#dead !== undefined;
@@ -98,6 +104,9 @@ export class Destination {
     this.#fetchedAt = now;
     for (const job of jobs) for (const key of busyKeys(job)) this.busy.add(key);
   }
+  get hasKept(): boolean {
+    return this.#fetched.length > 0;
+  }
   /** The next one that was kept; undefined when there is none that may still be used. */
   next(now: number): Job | undefined {
     if (now - this.#fetchedAt > FETCHED_MS) this.forgetKept();
@@ -105,6 +114,7 @@ export class Destination {
   }
   forgetKept(): void {
     for (const job of this.#fetched) for (const key of busyKeys(job)) this.busy.delete(key);
+    if (this.#fetched.length > 0) this.drained = -1;
     this.#fetched = [];
   }
 

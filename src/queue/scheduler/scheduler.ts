@@ -22,25 +22,21 @@ export interface SchedulerOptions {
   /** Milliseconds of a clock that nobody sets. */
   readonly monotonic: () => number;
   readonly logger: Logger;
+  /** Destinations remembered; beyond, those that were used least lately are forgotten. Default 5,000. */
+  readonly remembered?: number;
 }
 
 /** Destinations asked for at a time. */
 const PAGE = 64;
-/** Pages of one round in which nothing could be begun. */
-const IDLE_PAGES = 4;
 /** Jobs of a dead destination that one turn puts off. */
 const SUSPENDED = 50;
-/** Destinations remembered; beyond, those that were used least lately are forgotten. */
 const REMEMBERED = 5_000;
 /** When the store failed, or all that waits has to wait for others. */
 const AGAIN_MS = 1_000;
 
-/** The part of the places that destinations of these paces may have together. */
-const SHARES: readonly { readonly paces: readonly Pace[]; readonly part: number }[] = [
-  { paces: ['slow'], part: 0.5 },
-  { paces: ['slow', 'new'], part: 0.75 },
-  { paces: ['slow', 'new', 'proven'], part: 1 },
-];
+/** The part of the places that slow destinations may have together, and they with those of which nothing is known. */
+const SLOW_PART = 0.5;
+const UNPROVEN_PART = 0.75;
 
 /** Why a recipient at a dead destination waits, as Postfix says it. */
 export const SUSPENDED_REASON = 'delivery temporarily suspended: ';
@@ -53,6 +49,8 @@ export class Scheduler {
   readonly #jobs = new Set<Promise<void>>();
   #cursor = '';
   #wanted = false;
+  /** Goes up whenever something may have become ready. */
+  #turnOfThings = 0;
   #round: Promise<void> | undefined;
   /** The last round left recipients behind for want of places. */
   #contended = false;
@@ -74,11 +72,17 @@ export class Scheduler {
 
   /** Something may have become ready. */
   wake(): void {
+    this.#turnOfThings++;
+    this.#goOn();
+  }
+
+  /** A place may have become free. */
+  #goOn(): void {
     this.#wanted = true;
     if (this.#stopped || this.#round) return;
     this.#round = this.#rounds().finally(() => {
       this.#round = undefined;
-      if (this.#wanted && !this.#stopped) this.wake();
+      if (this.#wanted && !this.#stopped) this.#goOn();
     });
   }
 
@@ -107,23 +111,19 @@ export class Scheduler {
 
   #again(): void {
     this.#cancelAgain();
-    if (!this.#stopped) this.#cancelAgain = this.#o.clock.after(AGAIN_MS, () => this.wake());
+    if (!this.#stopped) this.#cancelAgain = this.#o.clock.after(AGAIN_MS, () => this.#goOn());
   }
 
   async #goRound(): Promise<void> {
-    for (let idle = 0; idle < IDLE_PAGES && !this.#stopped && this.#free() > 0;) {
+    while (!this.#stopped && this.#free() > 0) {
       const names = await this.#o.store.readyDestinations(this.#cursor, PAGE);
-      const begun = await this.#serve(names);
-      if (begun > 0) idle = 0;
-      else if (names.length < PAGE) {
-        // The whole ring has been seen: those that are left have what they may have, until jobs end or turn out to be long.
-        this.#contended = false;
-        if (names.length > 0) this.#again();
-        return;
-      } else idle++;
+      if ((await this.#serve(names)) > 0) continue;
+      // When that was the whole ring, those that are left have what they may have, until jobs end or turn out to be long.
+      this.#contended = names.length === PAGE;
+      if (names.length > 0) this.#again();
+      return;
     }
     this.#contended = true;
-    this.#again();
   }
 
   /** A turn for each, in order; gives the number of jobs begun or put off. The ring goes on behind the last that had one. */
@@ -133,7 +133,7 @@ export class Scheduler {
     for (const name of names) {
       if (this.#free() === 0) break;
       this.#cursor = name;
-      turns.push(this.#turn(this.#destination(name), share));
+      if (this.#mayHaveTurn(name)) turns.push(this.#turn(this.#destination(name), share));
     }
     // All of them, also when one fails: two turns of a destination at a time would get the same jobs.
     const results = await Promise.allSettled(turns);
@@ -143,6 +143,17 @@ export class Scheduler {
       begun += result.value;
     }
     return begun;
+  }
+
+  /** A quick look: many of a page may be new ones for which there is no place. */
+  #mayHaveTurn(name: string): boolean {
+    const known = this.#destinations.get(name);
+    if (known && this.#isDrained(known)) return false;
+    return this.#allowance(known) > 0 || known?.dead(this.#o.monotonic()) !== undefined;
+  }
+
+  #isDrained(destination: Destination): boolean {
+    return destination.drained === this.#turnOfThings && !destination.hasKept;
   }
 
   async #turn(destination: Destination, share: number): Promise<number> {
@@ -155,18 +166,21 @@ export class Scheduler {
       this.#begin(destination, job);
       job = begun + 1 < places ? destination.next(this.#o.monotonic()) : undefined;
     }
-    return begun + (begun < places ? await this.#fetch(destination, places - begun) : 0);
+    return begun + (begun < places && !this.#isDrained(destination) ? await this.#fetch(destination, places - begun) : 0);
   }
 
   async #fetch(destination: Destination, places: number): Promise<number> {
     const { store, limits, monotonic } = this.#o;
     const ahead = !this.#contended && destination.pace(monotonic()) === 'proven' ? destination.window : 0;
+    const turnOfThings = this.#turnOfThings;
     this.#reserve(destination, places);
     try {
-      const jobs = await store.jobs(destination.name, places + ahead, limits().recipients, destination.busy);
+      const jobs = await store.jobs(destination.name, places + ahead + 1, limits().recipients, destination.busy);
       if (this.#stopped) return 0;
+      // One more than there is a use for says whether there is more.
+      if (jobs.length <= places + ahead) destination.drained = turnOfThings;
       for (const job of jobs.slice(0, places)) this.#begin(destination, job);
-      destination.keep(jobs.slice(places), monotonic());
+      destination.keep(jobs.slice(places, places + ahead), monotonic());
       return Math.min(jobs.length, places);
     } finally {
       this.#reserve(destination, -places);
@@ -213,34 +227,34 @@ export class Scheduler {
     this.#note(destination);
     if (this.#stopped) return;
     // While others wait the place goes round the ring.
-    const next =
-      this.#contended || destination.room === 0 || this.#allowance(destination) === 0 ? undefined : destination.next(now);
-    if (next) this.#begin(destination, next);
-    else this.wake();
+    while (!this.#contended && destination.room > 0 && this.#allowance(destination) > 0) {
+      const next = destination.next(now);
+      if (!next) return this.#goOn();
+      this.#begin(destination, next);
+    }
+    if (this.#contended || destination.room > 0) this.#goOn();
   }
 
   // ---- places
 
-  #taken(paces: readonly Pace[]): number {
-    const now = this.#o.monotonic();
-    let taken = 0;
-    for (const destination of this.#active) if (paces.includes(destination.pace(now))) taken += destination.taken;
-    return taken;
-  }
   #free(): number {
     let taken = 0;
     for (const destination of this.#active) taken += destination.taken;
     return Math.max(0, this.#o.limits().processes - taken);
   }
 
-  /** Places that a destination may have more, by its pace. */
-  #allowance(destination: Destination): number {
-    const pace = destination.pace(this.#o.monotonic());
-    let least = Infinity;
-    for (const { paces, part } of SHARES)
-      if (paces.includes(pace))
-        least = Math.min(least, Math.max(1, Math.floor(this.#o.limits().processes * part)) - this.#taken(paces));
-    return Math.max(0, least);
+  /** Places that a destination may have more, by its pace; undefined stands for one of which nothing is known. */
+  #allowance(destination: Destination | undefined): number {
+    const now = this.#o.monotonic();
+    const taken: Record<Pace, number> = { slow: 0, new: 0, proven: 0 };
+    for (const one of this.#active) taken[one.pace(now)] += one.taken;
+    const places = this.#o.limits().processes;
+    const left = (part: number, used: number): number => Math.max(1, Math.floor(places * part)) - used;
+    const pace = destination?.pace(now) ?? 'new';
+    const some = left(1, taken.slow + taken.new + taken.proven);
+    if (pace === 'proven') return Math.max(0, some);
+    const unproven = Math.min(some, left(UNPROVEN_PART, taken.slow + taken.new));
+    return Math.max(0, pace === 'new' ? unproven : Math.min(unproven, left(SLOW_PART, taken.slow)));
   }
 
   // ---- memory
@@ -249,7 +263,7 @@ export class Scheduler {
     const known = this.#destinations.get(name) ?? new Destination(name, this.#o.limits);
     this.#destinations.delete(name);
     this.#destinations.set(name, known);
-    if (this.#destinations.size > REMEMBERED)
+    if (this.#destinations.size > (this.#o.remembered ?? REMEMBERED))
       for (const [oldest, destination] of this.#destinations) {
         if (!destination.isIdle || destination === known) continue;
         this.#destinations.delete(oldest);
