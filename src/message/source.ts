@@ -48,3 +48,19 @@ export function replaceHead(source: MessageSource, length: number, head: Buffer)
     dispose: () => source.dispose(),
   };
 }
+
+/** The first bytes of a message, at most `most` of them, and not more than it takes to find the end of its header. */
+export async function readHead(source: MessageSource, most: number): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  let last: Buffer = Buffer.alloc(0);
+  for await (const chunk of source.chunks()) {
+    chunks.push(Buffer.from(chunk));
+    size += chunk.length;
+    // The empty line may lie across chunks.
+    const seen = Buffer.concat([last, chunk]);
+    if (size >= most || seen.includes('\n\r\n') || seen.includes('\n\n')) break;
+    last = seen.subarray(-2);
+  }
+  return Buffer.concat(chunks).subarray(0, most);
+}

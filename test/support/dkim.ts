@@ -1,0 +1,63 @@
+// Keys for DKIM and who verifies signatures: mailauth, and dkimpy (Debian's python3-dkim), which share no code with each other or with us.
+import { generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { dkimVerify } from 'mailauth/lib/dkim/verify.js';
+import type { DkimKey } from '../../src/policy/dkim-keys.ts';
+import { run } from './programs.ts';
+
+export interface TestKey extends DkimKey {
+  /** Of its TXT record. */
+  readonly record: string;
+}
+
+/** A new key and its record. RSA of 1024 bits: tests need speed, not strength. */
+export function dkimKey(domain: string, selector: string, type: 'rsa' | 'ed25519' = 'rsa'): TestKey {
+  const { privateKey, publicKey } =
+    type === 'rsa' ? generateKeyPairSync('rsa', { modulusLength: 1024 }) : generateKeyPairSync('ed25519');
+  return { domain, selector, file: '/dev/null', key: privateKey, record: `v=DKIM1; k=${type}; p=${publicPart(publicKey, type)}` };
+}
+
+function publicPart(key: KeyObject, type: 'rsa' | 'ed25519'): string {
+  const der = key.export({ type: 'spki', format: 'der' });
+  return (type === 'rsa' ? der : der.subarray(-32)).toString('base64');
+}
+
+export const keyRing = (...keys: readonly DkimKey[]): { find(domain: string): readonly DkimKey[] } => ({
+  find: (domain) => keys.filter((key) => key.domain === domain),
+});
+
+/** `pass`, `fail`, … by selector, as mailauth sees it. */
+export async function verdicts(message: Buffer, keys: readonly TestKey[]): Promise<Record<string, string>> {
+  const { results } = await dkimVerify(message, {
+    resolver: async (name: string) => {
+      const key = keys.find(({ domain, selector }) => name === `${selector}._domainkey.${domain}`);
+      if (!key) throw Object.assign(new Error('no such name'), { code: 'ENOTFOUND' });
+      return [[key.record]];
+    },
+  });
+  return Object.fromEntries(results.map(({ selector, status }) => [selector, status.result]));
+}
+
+const DKIMPY = `
+import sys, json, base64, dkim
+given = json.load(sys.stdin)
+records = given['records']
+def txt(name, timeout=5):
+    return records.get(name.decode() if isinstance(name, bytes) else name, '').encode() or None
+def check(message):
+    count = sum(1 for name, _ in dkim.DKIM(message).headers if name.lower() == b'dkim-signature')
+    return [dkim.DKIM(message, minkey=512).verify(idx=i, dnsfunc=txt) for i in range(count)]
+print(json.dumps([check(base64.b64decode(message)) for message in given['messages']]))
+`;
+
+/** Whether each signature of each message holds, from the top, as dkimpy sees it. */
+export async function dkimpyVerdicts(
+  python: string,
+  messages: readonly Buffer[],
+  keys: readonly TestKey[],
+): Promise<boolean[][]> {
+  const records = Object.fromEntries(keys.map(({ domain, selector, record }) => [`${selector}._domainkey.${domain}.`, record]));
+  const input = JSON.stringify({ records, messages: messages.map((message) => message.toString('base64')) });
+  const { status, stdout, stderr } = await run(python, ['-c', DKIMPY], { input });
+  if (status !== 0) throw new Error(stderr);
+  return JSON.parse(stdout) as boolean[][];
+}
