@@ -19,6 +19,13 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   reload: async () => (await import('./reload.ts')).reload,
   health: async () => (await import('./health.ts')).healthCommand,
   sendmail: async () => (await import('./sendmail.ts')).sendmailCommand,
+  newaliases: async () => (await import('./newaliases.ts')).newaliasesCommand,
+  postconf: async () => (await import('./postconf.ts')).postconfCommand,
+  mail: async () => (await import('./mail.ts')).mailCommand,
+  frm: async () => (await import('./frm.ts')).frmCommand,
+  messages: async () => (await import('./messages.ts')).messagesCommand,
+  movemail: async () => (await import('./movemail.ts')).movemailCommand,
+  'install-tools': async () => (await import('./install-tools.ts')).installToolsCommand,
 };
 
 /** The process's own streams. */

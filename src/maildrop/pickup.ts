@@ -91,6 +91,10 @@ export class MaildropPickup {
     this.#lease = undefined;
   }
 
+  /** Resolves when the look at the folders that is under way has ended. */
+  async settled(): Promise<void> {
+    await this.#round;
+  }
   /** Looks at the folders now, also at what waits for its next try. Resolves when that is done. */
   async flush(): Promise<void> {
     await this.#round;

@@ -1,4 +1,5 @@
 // A file that was taken out of the maildrop, read once: whose it is, its envelope, and its message in the spool.
+import { isAscii } from 'node:buffer';
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { editHeader } from '../message/headers.ts';
@@ -118,7 +119,7 @@ async function spool(handle: FileHandle, first: Buffer, incoming: IncomingMessag
   const scanner = new ChunkScanner();
   let eightBit = false;
   for (let chunk = first; chunk.length > 0; chunk = await readChunk(handle)) {
-    eightBit ||= chunk.some((byte) => byte > 127);
+    eightBit ||= !isAscii(chunk);
     await incoming.write(scanner.push(chunk), chunk.length);
     if (incoming.failure) throw incoming.failure;
   }

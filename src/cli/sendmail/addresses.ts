@@ -5,13 +5,15 @@ import type { EnvelopeAddress } from '../../message/types.ts';
 import { EX_DATAERR, Fatal } from '../sysexits.ts';
 
 const LIMITS = { addressBytes: 1024 * 1024, addresses: 100_000 };
-/** What the parser writes where there is no domain. */
+/** What the parser writes where there is no domain, or nothing but one. */
 const MISSING = 'MISSING_DOMAIN';
+const NO_MAILBOX = 'MISSING_MAILBOX';
 
 /** The addresses of a list (`Ana <ana@example.com>, info`), groups opened, domains added. @throws Fatal EX_DATAERR for what is no address */
 export function readRecipients(text: string, myorigin: string): string[] {
   return parseAddressList(text, LIMITS).flatMap(({ mailbox, host }) => {
     if (mailbox === null || host === null) return [];
+    if (mailbox === NO_MAILBOX) throw new Fatal(EX_DATAERR, `bad address: ${shown(text)}`);
     return [fullAddress(formatMailbox(mailbox, host === MISSING ? '' : host), myorigin)];
   });
 }

@@ -22,9 +22,8 @@ export class StdioWire implements SmtpWire {
   get ended(): boolean {
     return this.#ended;
   }
-  get waiting(): number {
-    return this.#buffer.length;
-  }
+  /** Commands from a file come all at once: nobody else could have put them in. */
+  readonly waiting = 0;
 
   /** False at the end. */
   async #more(): Promise<boolean> {
