@@ -78,6 +78,8 @@ export interface ReceivedMessage {
   readonly deliveredTo: readonly string[];
   /** Log-in of the sender, when there was one. */
   readonly account?: string;
+  /** From somebody who may relay: logged in, of mynetworks, a user of this host. Such mail is ours, and signed. */
+  readonly trusted?: boolean;
 }
 
 /**

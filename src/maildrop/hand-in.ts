@@ -74,6 +74,7 @@ function withRecipients(id: string, taken: TakenMessage, recipients: readonly En
     source: taken.source,
     original: taken.original,
     deliveredTo: taken.deliveredTo,
+    trusted: true,
   };
 }
 
