@@ -28,8 +28,8 @@ const LOOK_MS = 60_000;
 const AGAIN_MS = 1_000;
 /** No two looks closer than this: what comes due meanwhile comes with the next. */
 const LEAST_MS = 50;
-/** How long what was aborted may take to notice. */
-const ABORT_MS = 5_000;
+/** How long what was aborted may take to notice: the supervisor kills who takes longer than five seconds. */
+const ABORT_MS = 3_000;
 
 export class QueueRunner {
   readonly #o: QueueRunnerOptions;

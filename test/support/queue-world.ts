@@ -5,15 +5,7 @@ import { MailError } from '../../src/lib/errors.ts';
 import { memorySource, type MessageSource } from '../../src/message/source.ts';
 import type { JobEnd } from '../../src/queue/scheduler/destination.ts';
 import { DEFAULT_QUEUE_LIMITS, type QueueLimits } from '../../src/queue/scheduler/limits.ts';
-import type {
-  Job,
-  NewMessage,
-  QueuedMessage,
-  QueuedRecipient,
-  QueueStore,
-  RecipientState,
-  Settlement,
-} from '../../src/queue/types.ts';
+import type { Job, NewMessage, QueuedRecipient, QueueStore, RecipientState, Settlement } from '../../src/queue/types.ts';
 import { captureLog } from './log-capture.ts';
 
 /** Lets everything run that waits for nothing but its turn: promises, and the word of a change. */

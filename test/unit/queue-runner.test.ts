@@ -16,6 +16,7 @@ import type {
   ReportedRecipient,
 } from '../../src/queue/types.ts';
 import { captureLog } from '../support/log-capture.ts';
+import { seededRandom } from '../support/random.ts';
 import { ListStore, newMessage, settled, TwoClocks, type MessageOptions } from '../support/queue-world.ts';
 
 const MINUTE = 60_000;
@@ -52,8 +53,8 @@ interface Told {
 
 /** A runner whose agent, reporter and tables the test scripts. */
 class RunnerWorld {
-  readonly clocks = new TwoClocks();
-  readonly store = new ListStore();
+  readonly clocks: TwoClocks;
+  readonly store: ListStore;
   readonly log = captureLog();
   readonly tried: { readonly job: Job; readonly hop: NextHop; readonly at: number }[] = [];
   readonly told: Told[] = [];
@@ -70,7 +71,10 @@ class RunnerWorld {
   resolve: (address: string) => string = (address) => `smtp:${address.split('@')[1]}`;
   readonly runner: QueueRunner;
 
-  constructor(limits: Partial<QueueLimits> = {}, counters: Counters = ownCounters()) {
+  /** With the store and the clocks of `before`: as after a start anew. */
+  constructor(limits: Partial<QueueLimits> = {}, counters: Counters = ownCounters(), before?: RunnerWorld) {
+    this.clocks = before?.clocks ?? new TwoClocks();
+    this.store = before?.store ?? new ListStore();
     this.limits = { ...DEFAULT_QUEUE_LIMITS, ...limits };
     this.runner = new QueueRunner({
       store: this.store.asStore,
@@ -497,4 +501,72 @@ test('at the end a settlement that cannot be made is given up after some tries, 
   await stopping;
   const [event] = w.log.events.filter(({ event }) => event === 'queue.unsettled');
   assert.deepEqual(event?.fields['done'], ['0']);
+});
+
+test('row 5: whatever fails, stops and begins anew, each recipient is delivered once, and at most once more for each crash it was in', async () => {
+  for (let seed = 1; seed <= 12; seed++) {
+    const random = seededRandom(seed);
+    const delivered = new Map<string, number>();
+    const exposed = new Map<string, number>();
+    const count = (of: Map<string, number>, key: string): void => void of.set(key, (of.get(key) ?? 0) + 1);
+    let before: RunnerWorld | undefined;
+    const recipients: string[] = [];
+    for (let life = 0; life < 6; life++) {
+      const w: RunnerWorld = new RunnerWorld({ processes: 8, recipients: 3, lifetime: 100 * DAY }, ownCounters(), before);
+      const unsettled = new Set<string>();
+      let crashed = false;
+      const settle = ListStore.prototype.settle.bind(w.store);
+      w.store.settle = async (id, settlements) => {
+        if (random.below(10) === 0) throw new MailError('temporary', 'QUEUE_BUSY', 'The queue is busy');
+        // Who is dead commits nothing.
+        if (crashed) return new Promise(() => undefined);
+        const gone = await settle(id, settlements);
+        for (const { number } of settlements) unsettled.delete(`${id}/${number}`);
+        return gone;
+      };
+      w.deliver = (job, _hop, _source, signal) =>
+        new Promise((resolve) => {
+          const end = (): void => {
+            cancel();
+            w.site = random.below(6) === 0 ? 'down' : 'up';
+            w.outcome = () => (w.site === 'up' && !signal.aborted && random.below(3) > 0 ? SENT : LATER);
+            const result = w.result(job);
+            for (const [number, { kind }] of result.outcomes) {
+              if (kind !== 'delivered' || crashed) continue;
+              count(delivered, `${job.envelope.id}/${number}`);
+              unsettled.add(`${job.envelope.id}/${number}`);
+            }
+            resolve(result);
+          };
+          const cancel = w.clocks.after(random.below(20_000), end);
+          signal.addEventListener('abort', end);
+        });
+      await w.start();
+      for (let i = 0; i < 15; i++) {
+        const id = `S${seed}L${life}M${i}`;
+        const to = Array.from({ length: 1 + random.below(5) }, (_, n) => `u${n}@d${random.below(4)}.test`);
+        to.sort((a, b) => a.slice(3).localeCompare(b.slice(3)));
+        recipients.push(...to.map((_, number) => `${id}/${number}`));
+        await w.add(id, to);
+        await w.clocks.pass(random.below(5_000));
+      }
+      await w.clocks.pass(life === 5 ? 2 * DAY : random.below(600_000));
+      if (random.below(2) === 0 && life < 5) {
+        crashed = true;
+        for (const key of unsettled) count(exposed, key);
+      }
+      const stopping = w.runner.stop(random.below(2) * 10_000);
+      await w.clocks.pass(20_000);
+      await stopping;
+      before = w;
+    }
+    assert.equal(before?.store.rows.length, 0, `seed ${seed}`);
+    for (const key of recipients) {
+      const times = delivered.get(key) ?? 0;
+      assert.ok(
+        times >= 1 && times <= 1 + (exposed.get(key) ?? 0),
+        `seed ${seed}: ${key} ${times} times, crashes ${exposed.get(key) ?? 0}`,
+      );
+    }
+  }
 });

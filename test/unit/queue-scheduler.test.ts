@@ -206,6 +206,16 @@ test('slow destinations get at most half of the places, unknown ones three quart
   assert.equal(world.runningAt('known.test'), 5);
 });
 
+test('where all are slow, half of the places stay free', async () => {
+  const world = new SchedulerWorld({ processes: 20 });
+  world.answer = () => ({ took: 8_000 });
+  for (let i = 0; i < 4; i++) await world.queue(`slow${i}.test`, 100);
+  await world.clocks.pass(60_000);
+  assert.equal(world.running.length, 10);
+  await world.queue('fresh.test', 9);
+  assert.equal(world.runningAt('fresh.test'), 5);
+});
+
 test('a destination that takes 30 s a reply for 1,000 messages lowers the rate to others by at most 10 %', async () => {
   const rate = async (withSlow: boolean): Promise<number> => {
     const world = new SchedulerWorld();
