@@ -190,7 +190,7 @@ class NodemailerSession implements SmtpSession {
 
   /** Runs a step of nodemailer's; its end, ours or the connection's, whichever comes first. */
   async #until(start: (done: (error?: SessionError) => void) => void): Promise<void> {
-    if (this.#failure) throw this.#failure;
+    this.#check();
     try {
       await new Promise<void>((resolve, reject) => {
         this.#onFailure = reject;
@@ -304,15 +304,15 @@ class NodemailerSession implements SmtpSession {
   /** Waits while the peer takes nothing, for as long as a transfer may stand still. */
   async #write(chunk: Buffer): Promise<void> {
     const socket = this.#connection.inner._socket;
-    if (this.#failure) throw this.#failure;
+    this.#check();
     this.#enter('body');
     // A source in memory and a peer that takes all at once leave nobody else a turn.
     this.#unyielded += chunk.length;
     if (this.#unyielded > TURN) {
       this.#unyielded = 0;
       await yieldToLoop();
+      this.#check();
     }
-    if (this.#failure) throw this.#failure;
     if (socket.write(chunk)) return;
     await new Promise<void>((resolve, reject) => {
       socket.once('drain', resolve);
@@ -321,6 +321,10 @@ class NodemailerSession implements SmtpSession {
         reject(error);
       };
     }).finally(() => (this.#onFailure = undefined));
+  }
+
+  #check(): void {
+    if (this.#failure) throw this.#failure;
   }
 
   abort(kind: 'aborted' | 'deadline'): void {

@@ -141,7 +141,7 @@ function shuffled<T>(list: readonly T[], random: () => number): T[] {
     .map(({ item }) => item);
 }
 
-/** RFC 5891 section 4: what DNS is asked. Undefined for what is no name. */
+/** A-labels (RFC 5890 section 2.3.2.1): what DNS is asked. Undefined for what is no name. */
 export function toAscii(domain: string): string | undefined {
   const ascii = /[^\0-\x7f]/.test(domain) ? domainToASCII(domain) : domain.toLowerCase();
   return ascii === '' || ascii.length > 253 ? undefined : ascii;
