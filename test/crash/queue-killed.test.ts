@@ -124,8 +124,8 @@ test('row 3: before an add resolves, its file was synced after the last write, t
       ['-e', 'trace=openat,mkdir,write,pwrite64,pwritev,writev,fsync,fdatasync'],
       n % 2 === 0 ? BYTES : 500,
     );
-    const { calls } = added;
     assert.equal(added.answer, 'done');
+    const { calls } = added;
     const end = calls.find(({ name, args }) => name === 'write' && /"done\\n"/.test(args))?.from ?? -1;
     assert.ok(end > 0, 'the answer was seen');
     const before = calls.filter(({ to }) => to <= end);

@@ -12,7 +12,7 @@ export interface TestQueue {
   readonly store: QueueStore;
   readonly events: LogEvent[];
   /** Another process would open it so. */
-  reopen(): Promise<QueueStore>;
+  readonly reopen: () => Promise<QueueStore>;
 }
 
 export async function openQueue(

@@ -156,15 +156,15 @@ class DiskQueue implements QueueStore {
   // ---- for commands
 
   async *list(filter: QueueFilter): AsyncIterable<QueuedMessage> {
-    for await (const messages of this.#pages((cursor) => this.#thread.ask('page', { filter, cursor }))) yield* messages;
-  }
-  async *#pages<T>(ask: (cursor: Cursor | null) => Promise<Page<T>>): AsyncIterable<T> {
-    let cursor: Cursor | undefined;
-    do {
-      const page = await ask(cursor ?? null);
-      yield page.items;
-      cursor = page.cursor;
-    } while (cursor);
+    const ask = (cursor: Cursor | null): Promise<Page<QueuedMessage[]>> => this.#thread.ask('page', { filter, cursor });
+    let next: Promise<Page<QueuedMessage[]>> | undefined = ask(null);
+    while (next) {
+      const { items, cursor }: Page<QueuedMessage[]> = await next;
+      // The thread looks for the next page while this one is looked at.
+      next = cursor && ask(cursor);
+      next?.catch(() => undefined);
+      yield* items;
+    }
   }
   async find(id: string): Promise<QueuedMessage | undefined> {
     return isQueueId(id) ? ((await this.#thread.ask('find', { id })) ?? undefined) : undefined;
@@ -191,11 +191,19 @@ class DiskQueue implements QueueStore {
   async #change(kind: ChangeKind, filter: QueueFilter): Promise<number> {
     let changed = 0;
     const now = this.#clock.now();
-    for await (const work of this.#pages((cursor) => this.#thread.ask('change', { kind, filter, cursor, now }))) {
-      changed += work.changed;
-      await this.#carryOut(work);
-      if (work.changed > 0) this.#hint.changed();
-    }
+    let cursor: Cursor | undefined;
+    do {
+      const page: Page<{ changed: number } & FileWork> = await this.#thread.ask('change', {
+        kind,
+        filter,
+        cursor: cursor ?? null,
+        now,
+      });
+      changed += page.items.changed;
+      await this.#carryOut(page.items);
+      if (page.items.changed > 0) this.#hint.changed();
+      cursor = page.cursor;
+    } while (cursor);
     return changed;
   }
 

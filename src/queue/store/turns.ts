@@ -48,7 +48,9 @@ export class Turns {
     const last =
       this.#last.get(key) ??
       this.#one(
-        `SELECT max(turn) AS turn FROM recipient INDEXED BY recipient_party WHERE state = 'ready' AND destination = ? AND party = ?`,
+        `SELECT turn FROM recipient INDEXED BY recipient_party WHERE state = 'ready' AND (destination, party) >= (?, ?) AND (destination, party) <= (?, ?) ORDER BY destination DESC, party DESC, turn DESC LIMIT 1`,
+        destination,
+        party,
         destination,
         party,
       ) ??
@@ -57,7 +59,8 @@ export class Turns {
     if (current === undefined) {
       current =
         this.#one(
-          `SELECT turn FROM recipient INDEXED BY recipient_turn WHERE state = 'ready' AND destination = ? ORDER BY turn LIMIT 1`,
+          `SELECT turn FROM recipient INDEXED BY recipient_turn WHERE state = 'ready' AND destination BETWEEN ? AND ? ORDER BY destination, turn LIMIT 1`,
+          destination,
           destination,
         ) ?? 0;
       this.#current.set(destination, current);

@@ -170,7 +170,8 @@ export function change(db: QueueDatabase, { kind, filter, cursor, now }: Given<'
   const work: { changed: number; marks: Marking[]; gone: string[] } = { changed: 0, marks: [], gone: [] };
   for (const { id } of found.items) {
     const rows = db.all<Row>(
-      `SELECT ${COLUMNS} FROM recipient WHERE message = ? AND ${CHANGES[kind]} AND ${wanted.sql} ORDER BY number`,
+      `SELECT ${COLUMNS} FROM recipient WHERE message BETWEEN ? AND ? AND ${CHANGES[kind]} AND ${wanted.sql} ORDER BY message, number`,
+      id,
       id,
       ...wanted.values,
     );
