@@ -78,6 +78,8 @@ export interface ReceivedMessage {
   readonly deliveredTo: readonly string[];
   /** Log-in of the sender, when there was one. */
   readonly account?: string;
+  /** Of our own users or our own making (logged in, mynetworks, sendmail, reports): it is signed on its way out. */
+  readonly trusted?: boolean;
 }
 
 /**

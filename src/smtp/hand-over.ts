@@ -58,6 +58,7 @@ export async function handOver(message: Handover, options: SmtpSessionOptions, l
       original: source,
       deliveredTo,
       ...(account ? { account: account.address } : {}),
+      ...(client.trusted ? { trusted: true } : {}),
     });
   } catch (error) {
     await refund?.().catch(() => undefined);
