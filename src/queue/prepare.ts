@@ -44,7 +44,7 @@ export async function prepareSevenBit(source: MessageSource, id: string, options
 
 /** What is the caller's is not disposed with what is made of it. */
 const borrowed = (source: MessageSource, made: MessageSource): MessageSource =>
-  made === source ? { ...prefixedSource(Buffer.alloc(0), source), dispose: async () => undefined } : made;
+  made === source ? { size: source.size, chunks: () => source.chunks(), dispose: async () => undefined } : made;
 
 async function over(source: MessageSource, make: () => Promise<MessageSource>): Promise<MessageSource> {
   try {
