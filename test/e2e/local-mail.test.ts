@@ -1,6 +1,6 @@
 // Mail of the host's own programs: cron, PHP, GNU mailutils, other users; through sendmail into mailboxes, whether or not the server runs.
 import assert from 'node:assert/strict';
-import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { chmod, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { createHashing } from '../../src/auth/hashing.ts';
@@ -19,9 +19,9 @@ interface LocalHost {
   readonly host: MailHost;
   readonly queue: string;
   /** A script as install-tools makes it. */
-  tool(name: string): Promise<string>;
+  readonly tool: (name: string) => Promise<string>;
   /** The server's part, in this process: hands in what lies in the maildrop until the returned function is called. */
-  serve(): Promise<() => Promise<void>>;
+  readonly serve: () => Promise<() => Promise<void>>;
 }
 
 async function localHost(t: TestContext): Promise<LocalHost> {
@@ -137,9 +137,8 @@ test('Debian’s GNU mailutils send through our sendmail and read our Maildirs',
   if (mail === undefined) return;
   const { host, tool, serve } = await localHost(t);
   const sendmail = await tool('sendmail');
-  const home = await mkdir(join(host.directory, 'home'), { recursive: true });
-  const env = { ...process.env, HOME: home ?? host.directory };
-  const options = ['--no-config', '--set', `mailer.url=sendmail:${sendmail}`];
+  const env = { ...process.env, HOME: host.directory };
+  const options = ['--no-config', '-E', `set sendmail=sendmail:${sendmail}`];
   await writeFile(join(host.directory, 'a.txt'), 'attached\n');
   const args = [
     ...options,
@@ -162,7 +161,7 @@ test('Debian’s GNU mailutils send through our sendmail and read our Maildirs',
   assert.match(message, /^From: .*info@example\.test>?$/m);
   const maildir = `maildir:${host.maildir('ana@example.test')}`;
   const listed = await run('/usr/bin/frm', ['--no-config', maildir], { env });
-  assert.equal(listed.stdout.trim(), 'info@example.test\tfrom mailutils', listed.stderr);
+  assert.match(listed.stdout, /^[^\t]+\tfrom mailutils$/m, listed.stderr);
   const ours = await run(await tool('frm'), [host.maildir('ana@example.test')], { env });
   assert.equal(ours.stdout.trim(), listed.stdout.trim(), ours.stderr);
 });

@@ -70,7 +70,7 @@ for (const kind of ['maildir', 'mbox'] as const) {
     assert.equal(first.status, 0, first.stderr);
     assert.match(first.stdout, new RegExp(`^"${at[kind]}": 2 messages\n>N   1 Ana                Mon Nov  2 `));
     assert.ok(first.stdout.includes(ONE));
-    assert.match(first.stdout, /^>\*   1 Ana/m);
+    assert.match(first.stdout, /^>\* {3}1 Ana/m);
     assert.ok(first.stdout.endsWith(`Held 1 message in ${at[kind]}\n`));
     assert.equal((await at.run(['frm', at[kind]])).stdout, 'bob@example.test\tmañana\n');
     assert.ok((await readFile(saved, 'utf8')).includes('\n>From x\n'));

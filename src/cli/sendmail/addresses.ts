@@ -45,20 +45,19 @@ export function qualifiedList(value: string, myorigin: string): string | undefin
   const list = parseAddressList(value, LIMITS);
   if (!list.some(({ host }) => host === MISSING)) return undefined;
   let out = '';
-  let inGroup = false;
   let first = true;
   for (const entry of list) {
     if (entry.mailbox === null) {
       out += ';';
-      inGroup = first = false;
+      first = false;
       continue;
     }
     if (!first) out += ', ';
     first = false;
     if (entry.host === null) {
       out += `${phrase(entry.mailbox)}:`;
-      inGroup = first = true;
-      if (inGroup) out += ' ';
+      out += ' ';
+      first = true;
     } else out += addressText(entry, myorigin);
   }
   return out;
