@@ -1,12 +1,13 @@
 // The queue on the disk: what goes in comes out, and what happens to recipients on the way.
 import assert from 'node:assert/strict';
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { chown, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { pathOf } from '../../src/queue/store/queue-file.ts';
 import type { Failure, QueueFilter, Settlement } from '../../src/queue/types.ts';
 import { eventually } from '../support/mail-host.ts';
 import { all, bodyOf, DESTINATION, idsOf, openQueue, queued } from '../support/queue-store.ts';
+import { tempFolder } from '../support/temp-folder.ts';
 
 const FAILURE: Failure = { status: '4.4.1', reason: 'connect to mx.remote.test[192.0.2.1]:25: Connection refused' };
 const NONE: ReadonlySet<string> = new Set();
@@ -284,4 +285,19 @@ test('a source that fails or lies leaves nothing behind', async (t) => {
   assert.deepEqual(await all(store), []);
   await assert.rejects(stat(pathOf(directory, 'A1')), { code: 'ENOENT' });
   await store.add(message);
+});
+
+test('what root makes belongs to the owner of the folder', async (t) => {
+  if (process.getuid?.() !== 0) return t.skip('not root');
+  const directory = await tempFolder(t);
+  await chown(directory, 65_534, 65_534);
+  const { store } = await openQueue(t, { directory });
+  await store.add(queued('A1'));
+  const names = await readdir(directory, { recursive: true });
+  for (const name of ['wake', 'queue.db', 'queue.db-wal', 'queue.db-shm', 'recover.lock', 'sweep.lock', 'corrupt'])
+    assert.ok(names.includes(name), name);
+  for (const name of names) {
+    const { uid, gid, mode } = await stat(join(directory, name));
+    assert.deepEqual([uid, gid, mode & 0o077], [65_534, 65_534, 0], name);
+  }
 });

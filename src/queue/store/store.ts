@@ -59,12 +59,12 @@ class DiskQueue implements QueueStore {
   #cancelSweep: () => void;
   #closed = false;
 
-  constructor({ directory, logger, clock }: QueueStoreOptions, files: QueueFiles, thread: QueueThread) {
+  constructor({ logger, clock }: QueueStoreOptions, files: QueueFiles, thread: QueueThread) {
     this.#logger = logger;
     this.#clock = clock;
     this.#files = files;
     this.#thread = thread;
-    this.#hint = new ChangeHint(directory, clock);
+    this.#hint = new ChangeHint(files, clock);
     this.#cancelSweep = clock.after(FIRST_SWEEP_MS, () => void this.#sweep());
   }
 
