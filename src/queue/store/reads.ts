@@ -3,7 +3,17 @@ import type { Failure, Job, QueuedMessage, QueueFilter, QueueStats, RecipientSta
 import type { QueueDatabase } from './database.ts';
 import { ofMessage } from './filter.ts';
 import type { Cursor, Given, Page } from './protocol.ts';
-import { RECIPIENT_COLUMNS, toEnvelope, toMessages, toRecipient, type MessageRow, type RecipientRow } from './rows.ts';
+import {
+  assemble,
+  RECIPIENT_COLUMNS,
+  recipientsOf,
+  toEnvelope,
+  toRecipient,
+  type MessageRow,
+  type RawMessages,
+  type RecipientRow,
+  type RecipientTuple,
+} from './rows.ts';
 
 /** Messages looked at for one page: others have their turn in between. */
 const SCANNED = 5_000;
@@ -67,7 +77,8 @@ export const messageRow = (db: QueueDatabase, id: string): MessageRow | undefine
 
 export function find(db: QueueDatabase, id: string): QueuedMessage | null {
   const row = messageRow(db, id);
-  return (row && toMessages(db, [row])[0]) ?? null;
+  if (!row) return null;
+  return assemble({ messages: [row], recipients: recipientsOf(db, [row]) })[0] ?? null;
 }
 
 /** The next messages that are meant, oldest first; may be none of those it looked at. */
@@ -95,18 +106,19 @@ export function messagePage(db: QueueDatabase, filter: QueueFilter, from: Cursor
   return { items, ...(last ? { cursor: { arrived: last.arrived, id: last.id } } : {}) };
 }
 
-export function page(db: QueueDatabase, { filter, cursor }: Given<'page'>): Page<QueuedMessage[]> {
-  const found = messagePage(db, filter, cursor, PAGE_MESSAGES);
-  const items: QueuedMessage[] = [];
-  let recipients = 0;
-  for (let at = 0; at < found.items.length; at += TOGETHER) {
-    const messages = toMessages(db, found.items.slice(at, at + TOGETHER));
-    items.push(...messages);
-    recipients += messages.reduce((sum, message) => sum + message.recipients.length, 0);
-    const last = found.items[at + TOGETHER - 1];
-    if (recipients >= PAGE_RECIPIENTS && last) return { items, cursor: { arrived: last.arrived, id: last.id } };
+export function page(db: QueueDatabase, { filter, cursor }: Given<'page'>): Page<RawMessages> {
+  const { items: messages, cursor: next } = messagePage(db, filter, cursor, PAGE_MESSAGES);
+  const recipients: RecipientTuple[] = [];
+  for (let at = 0; at < messages.length; at += TOGETHER) {
+    for (const recipient of recipientsOf(db, messages.slice(at, at + TOGETHER))) recipients.push(recipient);
+    const last = messages[at + TOGETHER - 1];
+    if (recipients.length >= PAGE_RECIPIENTS && last)
+      return {
+        items: { messages: messages.slice(0, at + TOGETHER), recipients },
+        cursor: { arrived: last.arrived, id: last.id },
+      };
   }
-  return { items, ...(found.cursor ? { cursor: found.cursor } : {}) };
+  return { items: { messages, recipients }, ...(next ? { cursor: next } : {}) };
 }
 
 export function stats(db: QueueDatabase): QueueStats {
