@@ -5,6 +5,7 @@ import { ofMessage } from './filter.ts';
 import type { Cursor, Given, Page } from './protocol.ts';
 import {
   assemble,
+  MESSAGE_COLUMNS,
   RECIPIENT_COLUMNS,
   recipientsOf,
   toEnvelope,
@@ -52,28 +53,32 @@ export function readyDestinations(db: QueueDatabase, { after, limit }: Given<'re
 /** Neighbours in the order of turns that belong to one message make a job. */
 export function jobs(db: QueueDatabase, { destination, limit, recipientsEach, busy }: Given<'jobs'>): Job[] {
   const taken = new Set(busy);
-  const groups: RecipientRow[][] = [];
-  const rows = db.iterate<RecipientRow>(
+  const messages = new Map<number, MessageRow | undefined>();
+  const messageOf = (serial: number): MessageRow | undefined => {
+    if (!messages.has(serial))
+      messages.set(serial, db.get<MessageRow>(`SELECT ${MESSAGE_COLUMNS} FROM message WHERE serial = ?`, serial));
+    return messages.get(serial);
+  };
+  const groups: { readonly message: MessageRow; readonly rows: RecipientRow[] }[] = [];
+  for (const row of db.iterate<RecipientRow>(
     `SELECT ${RECIPIENT_COLUMNS} FROM recipient INDEXED BY recipient_turn WHERE state = 'ready' AND destination BETWEEN ? AND ? ORDER BY destination, turn, message, number`,
     destination,
     destination,
-  );
-  for (const row of rows) {
-    if (taken.has(`${row.message}/${row.number}`)) continue;
+  )) {
+    const message = messageOf(row.message);
+    if (!message || taken.has(`${message.id}/${row.number}`)) continue;
     const group = groups.at(-1);
-    if (group && group[0]?.message === row.message && group.length < recipientsEach) group.push(row);
-    else if (groups.length < limit) groups.push([row]);
+    if (group?.message === message && group.rows.length < recipientsEach) group.rows.push(row);
+    else if (groups.length < limit) groups.push({ message, rows: [row] });
     else break;
   }
-  return groups.flatMap((group) => {
-    const message = messageRow(db, group[0]?.message ?? '');
-    if (!message) return [];
-    return [{ envelope: toEnvelope(message), size: message.size, destination, recipients: group.map(toRecipient) }];
+  return groups.map(({ message, rows }) => {
+    return { envelope: toEnvelope(message), size: message.size, destination, recipients: rows.map(toRecipient) };
   });
 }
 
 export const messageRow = (db: QueueDatabase, id: string): MessageRow | undefined =>
-  db.get<MessageRow>('SELECT id, arrived, size, envelope FROM message WHERE id = ?', id);
+  db.get<MessageRow>(`SELECT ${MESSAGE_COLUMNS} FROM message WHERE id = ?`, id);
 
 export function find(db: QueueDatabase, id: string): QueuedMessage | null {
   const row = messageRow(db, id);
@@ -95,7 +100,7 @@ export function messagePage(db: QueueDatabase, filter: QueueFilter, from: Cursor
       );
   const { sql, values } = ofMessage(filter);
   const items = db.all<MessageRow>(
-    `SELECT id, arrived, size, envelope FROM message WHERE (arrived, id) > (?, ?) ${end ? 'AND (arrived, id) <= (?, ?)' : ''} AND ${sql} ORDER BY arrived, id LIMIT ?`,
+    `SELECT ${MESSAGE_COLUMNS} FROM message WHERE (arrived, id) > (?, ?) ${end ? 'AND (arrived, id) <= (?, ?)' : ''} AND ${sql} ORDER BY arrived, id LIMIT ?`,
     after.arrived,
     after.id,
     ...(end ? [end.arrived, end.id] : []),

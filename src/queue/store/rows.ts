@@ -3,6 +3,7 @@ import type { Failure, QueuedEnvelope, QueuedMessage, QueuedRecipient, Recipient
 import type { QueueDatabase } from './database.ts';
 
 export interface MessageRow {
+  readonly serial: number;
   readonly id: string;
   readonly arrived: number;
   readonly size: number;
@@ -10,7 +11,8 @@ export interface MessageRow {
 }
 
 export interface RecipientRow {
-  readonly message: string;
+  /** Its serial. */
+  readonly message: number;
   readonly number: number;
   readonly address: string;
   readonly destination: string;
@@ -22,6 +24,7 @@ export interface RecipientRow {
   readonly notify: string | null;
   readonly delay_reported: number;
 }
+export const MESSAGE_COLUMNS = 'serial, id, arrived, size, envelope';
 export const RECIPIENT_COLUMNS =
   'message, number, address, destination, state, attempts, next_attempt, failure, orcpt, notify, delay_reported';
 
@@ -53,7 +56,7 @@ export const toEnvelope = (row: MessageRow): QueuedEnvelope => JSON.parse(row.en
 
 /** Columns of RECIPIENT_COLUMNS, in that order: a list of names for each row is most of what it takes to hand it to another thread. */
 export type RecipientTuple = readonly [
-  message: string,
+  message: number,
   number: number,
   address: string,
   destination: string,
@@ -77,12 +80,12 @@ export interface RawMessages {
 export const recipientsOf = (db: QueueDatabase, messages: readonly MessageRow[]): RecipientTuple[] =>
   db.tuples<RecipientTuple>(
     `SELECT ${RECIPIENT_COLUMNS} FROM recipient WHERE message IN (SELECT value FROM json_each(?))`,
-    JSON.stringify(messages.map(({ id }) => id)),
+    JSON.stringify(messages.map(({ serial }) => serial)),
   );
 
 /** In the order of the messages, recipients by number. */
 export function assemble({ messages, recipients }: RawMessages): QueuedMessage[] {
-  const byMessage = new Map<string, QueuedRecipient[]>(messages.map(({ id }) => [id, []]));
+  const byMessage = new Map<number, QueuedRecipient[]>(messages.map(({ serial }) => [serial, []]));
   for (const [
     message,
     number,
@@ -114,6 +117,6 @@ export function assemble({ messages, recipients }: RawMessages): QueuedMessage[]
   return messages.map((row) => ({
     envelope: toEnvelope(row),
     size: row.size,
-    recipients: (byMessage.get(row.id) ?? []).sort((a, b) => a.number - b.number),
+    recipients: (byMessage.get(row.serial) ?? []).sort((a, b) => a.number - b.number),
   }));
 }
