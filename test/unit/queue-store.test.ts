@@ -224,7 +224,8 @@ test('stats', async (t) => {
 test('pages: every message once, also when there are many pages; promote moves all of them', async (t) => {
   const { store } = await openQueue(t);
   const ids = Array.from({ length: 260 }, (_, n) => `N${String(n).padStart(5, '0')}`);
-  const to = ['a@remote.test', 'b@remote.test', 'c@remote.test'];
+  // A page ends at 5,000 recipients.
+  const to = Array.from({ length: 20 }, (_, n) => `r${n}@remote.test`);
   await Promise.all(ids.map((id, n) => store.add(queued(id, { to, arrived: Math.floor(n / 7) }))));
   assert.deepEqual(await idsOf(store), ids);
   assert.equal((await idsOf(store, { ids })).length, ids.length);
@@ -233,11 +234,18 @@ test('pages: every message once, also when there are many pages; promote moves a
   const putOff = (number: number, nextAttempt: number): Settlement => {
     return { number, kind: 'deferred', nextAttempt, failure: FAILURE, delayReported: false };
   };
-  await Promise.all(ids.map((id, n) => store.settle(id, [putOff(0, n), putOff(1, n), putOff(2, n)])));
+  await Promise.all(
+    ids.map((id, n) =>
+      store.settle(
+        id,
+        to.map((_, number) => putOff(number, n)),
+      ),
+    ),
+  );
   assert.equal(await store.promote(249), 250);
   const jobs = await store.jobs(DESTINATION, 2_000, 50, NONE);
   assert.equal(jobs.length, 250);
-  assert.ok(jobs.every(({ recipients }) => recipients.length === 3));
+  assert.ok(jobs.every(({ recipients }) => recipients.length === 20));
 });
 
 test('a listener hears of what this and another process did', async (t) => {

@@ -19,7 +19,7 @@ import {
 /** Messages looked at for one page: others have their turn in between. */
 const SCANNED = 5_000;
 /** A page has no more than this of either. */
-const PAGE_MESSAGES = 200;
+const PAGE_MESSAGES = 1_000;
 const PAGE_RECIPIENTS = 5_000;
 /** Messages whose recipients are asked for at a time. */
 const TOGETHER = 25;
