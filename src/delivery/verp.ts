@@ -6,13 +6,9 @@ import { formatMailbox, parseMailbox } from '../message/address-spec.ts';
 /** verp_delimiter_filter: what a client may choose. */
 const ALLOWED = '-=+';
 
-/** default_verp_delimiters. */
-export const DEFAULT_VERP_DELIMITERS = '+=';
-
-/** The value of XVERP (undefined: given without one): two characters, the same two or others; undefined where they may not be used. */
-export function readVerpDelimiters(value: string | undefined, fallback = DEFAULT_VERP_DELIMITERS): string | undefined {
-  const delimiters = value ?? fallback;
-  return delimiters.length === 2 && [...delimiters].every((char) => ALLOWED.includes(char)) ? delimiters : undefined;
+/** What XVERP says: two characters, which may be the same; undefined where they may not be used. */
+export function readVerpDelimiters(value: string): string | undefined {
+  return value.length === 2 && [...value].every((char) => ALLOWED.includes(char)) ? value : undefined;
 }
 
 /** The sender for this recipient; `sender` itself where it is `<>` or one of them is no full address, or the result would be none. */

@@ -251,7 +251,7 @@ export class SmtpSession {
       if (mechanisms.length > 0) lines.push(`AUTH ${mechanisms.join(' ')}`);
     }
     if (this.wire.tls) lines.push('REQUIRETLS');
-    lines.push('ENHANCEDSTATUSCODES', '8BITMIME', 'DSN', 'SMTPUTF8', 'CHUNKING');
+    lines.push('ENHANCEDSTATUSCODES', '8BITMIME', 'DSN', 'SMTPUTF8', 'CHUNKING', ...(this.#client.trusted ? ['XVERP'] : []));
     return this.#answer(reply(250, '', lines));
   }
 

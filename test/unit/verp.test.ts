@@ -13,8 +13,7 @@ test('a sender for each recipient, as VERP_README has it', () => {
 });
 
 test('delimiters: two of - = +', () => {
-  assert.equal(readVerpDelimiters(undefined), '+=');
-  assert.equal(readVerpDelimiters(undefined, '=='), '==');
+  assert.equal(readVerpDelimiters('=='), '==');
   assert.equal(readVerpDelimiters('-='), '-=');
   for (const bad of ['', '+', '+=-', 'ab', '+\n', '@=']) assert.equal(readVerpDelimiters(bad), undefined, bad);
 });
