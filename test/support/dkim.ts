@@ -29,7 +29,7 @@ export async function verdicts(message: Buffer, keys: readonly TestKey[]): Promi
       return [[key.record]];
     },
   });
-  return Object.fromEntries(results.map(({ selector, status }) => [selector, status.result]));
+  return Object.fromEntries(results.map(({ selector, status }) => [String(selector), String(status.result)]));
 }
 
 const DKIMPY = `
