@@ -10,6 +10,7 @@ const SECTIONS = [
   ['Names of the host', 'hostname'],
   ['Domains, mailboxes, aliases', 'virtual_mailbox_domains'],
   ['Routing and sending', 'relay_domains'],
+  ['Reports to senders, and senders of forwarded mail', 'bounce_size_limit'],
   ['Network', 'mynetworks'],
   ['TLS', 'smtpd_tls_security_level'],
   ['Signing', 'dkim_keys'],

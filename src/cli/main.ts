@@ -8,6 +8,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   check: async () => (await import('./check.ts')).checkCommand,
   user: async () => (await import('./user.ts')).userCommand,
   domain: async () => (await import('./domain.ts')).domainCommand,
+  dkim: async () => (await import('./dkim.ts')).dkimCommand,
   postmap: async () => (await import('./postmap.ts')).postmapCommand,
   verify: async () => (await import('./verify.ts')).verifyCommand,
   suppress: async () => (await import('./suppress.ts')).suppressCommand,

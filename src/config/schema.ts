@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { field, group } from './field.ts';
 import { limitFields } from './schema-limits.ts';
+import { reportFields } from './schema-reports.ts';
 import { routingFields } from './schema-routing.ts';
 import { queueFields } from './schema-queue.ts';
 import {
@@ -29,6 +30,7 @@ export function settingsSchema(base: string) {
     ...nameFields(base),
     ...mailboxFields(base),
     ...routingFields(base),
+    ...reportFields(base),
     ...networkFields(),
     ...tlsFields(base),
     ...signingFields(base),
@@ -399,7 +401,7 @@ function signingFields(base: string) {
       {
         type: 'list of groups',
         description:
-          'Private keys for signing with DKIM, RSA or Ed25519, PEM. Nobody but root and the file’s owner and group may read them (`opendkim`, for instance, may keep its own). They are loaded and checked; nothing is signed with them yet.',
+          'Private keys for signing with DKIM, RSA or Ed25519, PEM. Nobody but root and the file’s owner and group may read them (`opendkim`, for instance, may keep its own). What logged-in users and clients of `mynetworks` send is signed when its From is of that domain (of several keys, with each: RSA beside Ed25519). `buzon dkim keygen` makes one.',
         default: [],
         example: [{ domain: 'example.com', selector: 'default', file: '/etc/opendkim/keys/example.com/default.private' }],
       },

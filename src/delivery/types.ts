@@ -64,6 +64,8 @@ export interface MailEnvelope {
   readonly envid?: string;
   /** RFC 8689: only over TLS with a verified certificate, and only to hosts that promise the same. */
   readonly requireTls?: boolean;
+  /** XVERP: a sender of its own for each recipient (verp.ts), with these delimiters; '' for those of the settings. */
+  readonly verp?: string;
 }
 
 export interface ReceivedMessage {

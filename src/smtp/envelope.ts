@@ -36,14 +36,14 @@ export interface Client {
 /** What stands behind MAIL. */
 export async function mailCommand(
   argument: string,
-  { account, tls }: Client,
+  { account, tls, trusted }: Client,
   options: SmtpSessionOptions,
 ): Promise<Transaction | Refusal> {
   if (!/^FROM:/i.test(argument)) return { refused: reply(501, '5.5.4', 'Syntax: MAIL FROM:<address>') };
   const text = argument.slice('FROM:'.length);
   const path = parsePath(text);
   if (!path) return { refused: reply(501, '5.1.7', 'Bad sender address syntax') };
-  const params = parametersBehind(text, path.end, (rest) => parseMailParameters(rest, { tls }));
+  const params = parametersBehind(text, path.end, (rest) => parseMailParameters(rest, { tls, trusted }));
   if ('code' in params) return { refused: params };
   const sender = path.mailbox ? asWritten(text.slice(0, path.end), path.mailbox, options.hostname) : '';
   const problem = checkSender(path.mailbox, params, options.limits.messageSize);
@@ -88,6 +88,7 @@ function parametersBehind<T>(text: string, end: number, parse: (text: string) =>
 function checkSender(mailbox: MailboxAddress | null, params: MailParameters, limit: number): Reply | undefined {
   if (mailbox?.domain === '') return reply(553, '5.1.7', 'Sender address has no domain');
   if (mailbox?.utf8 && !params.smtpUtf8) return reply(553, '5.6.7', 'The address needs SMTPUTF8');
+  if (!mailbox && params.verp !== undefined) return reply(503, '5.5.4', 'Error: XVERP requires a non-null sender');
   if ((params.size ?? 0) > limit) return reply(552, '5.3.4', 'Message size exceeds fixed limit');
   return undefined;
 }

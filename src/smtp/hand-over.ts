@@ -53,6 +53,7 @@ export async function handOver(message: Handover, options: SmtpSessionOptions, l
         ...(params.ret === undefined ? {} : { ret: params.ret }),
         ...(params.envid === undefined ? {} : { envid: params.envid }),
         ...(params.requireTls ? { requireTls: true } : {}),
+        ...(params.verp === undefined ? {} : { verp: params.verp }),
       },
       source: prefixedSource(received(message, options), replaceHead(source, headLength, edited)),
       original: source,

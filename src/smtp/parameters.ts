@@ -1,6 +1,7 @@
 // Parameters of MAIL and RCPT: SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531), AUTH (RFC 4954), RET, ENVID, NOTIFY, ORCPT (RFC 3461, its
-// utf-8 addresses RFC 6533), REQUIRETLS (RFC 8689).
+// utf-8 addresses RFC 6533), REQUIRETLS (RFC 8689), XVERP (Postfix's VERP_README).
 import type { DsnRecipient } from '../delivery/types.ts';
+import { readVerpDelimiters } from '../delivery/verp.ts';
 import { reply, type Reply } from './reply.ts';
 
 export interface MailParameters {
@@ -10,6 +11,8 @@ export interface MailParameters {
   readonly ret?: 'FULL' | 'HDRS';
   readonly envid?: string;
   readonly requireTls?: boolean;
+  /** XVERP's delimiters; '' for those of the settings. */
+  readonly verp?: string;
 }
 
 /** `KEY=value` by upper-case key; a reply when they cannot be read. */
@@ -28,8 +31,11 @@ function split(text: string): Map<string, string | undefined> | Reply {
 const isReply = (value: object): value is Reply => 'code' in value;
 const unknown = (key: string): Reply => reply(555, '5.5.4', `Unsupported option: ${key}`);
 
-/** `tls`: the connection is encrypted, REQUIRETLS was announced. */
-export function parseMailParameters(text: string, { tls }: { readonly tls: boolean }): MailParameters | Reply {
+/** `tls`: the connection is encrypted, REQUIRETLS was announced. `trusted`: so was XVERP. */
+export function parseMailParameters(
+  text: string,
+  { tls, trusted = false }: { readonly tls: boolean; readonly trusted?: boolean },
+): MailParameters | Reply {
   const params = split(text);
   if (isReply(params)) return params;
   const result: { -readonly [K in keyof MailParameters]: MailParameters[K] } = { bodyType: '7BIT', smtpUtf8: false };
@@ -59,6 +65,12 @@ export function parseMailParameters(text: string, { tls }: { readonly tls: boole
         if (!tls) return unknown(key);
         if (value !== undefined) return reply(501, '5.5.4', 'REQUIRETLS takes no value');
         result.requireTls = true;
+        break;
+      case 'XVERP':
+        if (!trusted) return unknown(key);
+        if (value !== undefined && readVerpDelimiters(value) === undefined)
+          return reply(501, '5.5.4', 'XVERP is two of the characters - = +');
+        result.verp = value ?? '';
         break;
       case 'AUTH':
         // RFC 4954 5: taken and not relied upon.

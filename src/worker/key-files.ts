@@ -74,5 +74,6 @@ export class KeyFiles {
 const pathsOf = (settings: Settings): string[] => [
   ...certificateFiles(settings).flatMap(({ cert, key }) => [cert, key]),
   ...settings.dkim_keys.map(({ file }) => file),
+  ...(settings.srs_secrets_file === undefined ? [] : [settings.srs_secrets_file]),
   ...settings.smtp_sasl_password_maps.flatMap((spec) => secretTablePath(spec) ?? []),
 ];

@@ -1,7 +1,8 @@
 // Keys for DKIM and who verifies signatures: mailauth, and dkimpy (Debian's python3-dkim), which share no code with each other or with us.
-import { generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { generateKeyPairSync } from 'node:crypto';
 import { dkimVerify } from 'mailauth/lib/dkim/verify.js';
 import type { DkimKey } from '../../src/policy/dkim-keys.ts';
+import { dkimRecord } from '../../src/policy/dkim-record.ts';
 import { run } from './programs.ts';
 
 export interface TestKey extends DkimKey {
@@ -11,14 +12,8 @@ export interface TestKey extends DkimKey {
 
 /** A new key and its record. RSA of 1024 bits: tests need speed, not strength. */
 export function dkimKey(domain: string, selector: string, type: 'rsa' | 'ed25519' = 'rsa'): TestKey {
-  const { privateKey, publicKey } =
-    type === 'rsa' ? generateKeyPairSync('rsa', { modulusLength: 1024 }) : generateKeyPairSync('ed25519');
-  return { domain, selector, file: '/dev/null', key: privateKey, record: `v=DKIM1; k=${type}; p=${publicPart(publicKey, type)}` };
-}
-
-function publicPart(key: KeyObject, type: 'rsa' | 'ed25519'): string {
-  const der = key.export({ type: 'spki', format: 'der' });
-  return (type === 'rsa' ? der : der.subarray(-32)).toString('base64');
+  const { privateKey } = type === 'rsa' ? generateKeyPairSync('rsa', { modulusLength: 1024 }) : generateKeyPairSync('ed25519');
+  return { domain, selector, file: '/dev/null', key: privateKey, record: dkimRecord(privateKey) };
 }
 
 export const keyRing = (...keys: readonly DkimKey[]): { find(domain: string): readonly DkimKey[] } => ({
@@ -34,7 +29,7 @@ export async function verdicts(message: Buffer, keys: readonly TestKey[]): Promi
       return [[key.record]];
     },
   });
-  return Object.fromEntries(results.map(({ selector, status }) => [selector, status.result]));
+  return Object.fromEntries(results.map(({ selector, status }) => [String(selector), String(status.result)]));
 }
 
 const DKIMPY = `

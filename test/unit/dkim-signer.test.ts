@@ -96,6 +96,17 @@ test('what makes a message what it is cannot be changed or added; trace fields c
   assert.notEqual(await after((text) => text.replace('con', 'sin')), 'pass');
 });
 
+test('a field that ends in a byte that other readers take for white space: the signature holds', async (t) => {
+  const python = await requireProgram(t, 'python3');
+  if (python === undefined) return;
+  const message = await signed(
+    Buffer.from('From: a@example.test\r\nSubject: voil\u00e0\r\nTo: \u00e0\r\n\r\nvoil\u00e0\r\n'),
+    rsa,
+  );
+  assert.deepEqual(await verdicts(message, [rsa]), { default: 'pass' });
+  assert.deepEqual(await dkimpyVerdicts(python, [message], [rsa]), [[true]]);
+});
+
 test('no signature where it is not clear whose domain it is, or there is no key', async () => {
   const sign = async (header: string): Promise<boolean> =>
     (await signer(rsa).sign(memorySource(Buffer.from(`${header}\r\n\r\nx\r\n`)), 'ID')) !== undefined;
@@ -174,4 +185,5 @@ test('the canonical form of a field (RFC 6376 section 3.4.5)', () => {
   assert.equal(relaxedField('A: X\r\n'), 'a:X');
   assert.equal(relaxedField('B : Y\t\r\n\tZ  \r\n'), 'b:Y Z');
   assert.equal(relaxedField('C:\r\n'), 'c:');
+  assert.equal(relaxedField('D: \xa0x\xc3\xa0\f \r\n'), 'd:\xa0x\xc3\xa0\f', 'only spaces and tabs are white space');
 });

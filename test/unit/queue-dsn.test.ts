@@ -156,11 +156,14 @@ test('delay and success: headers only, when it ends, relayed or delivered', asyn
   const { reporter, sent } = makeReporter();
   await reporter.report(queued({ ret: 'FULL' }), [about(DEFERRED)], MESSAGE, true);
   const success = { notify: ['SUCCESS' as const] };
-  const lmtp = about({ ...DELIVERED, relay: 'lmtp[/run/lmtp]' } as typeof DELIVERED, {
-    ...success,
-    destination: 'lmtp:unix:/run/lmtp',
-    number: 1,
-  });
+  const lmtp = about(
+    { ...DELIVERED, relay: 'lmtp[/run/lmtp]' },
+    {
+      ...success,
+      destination: 'lmtp:unix:/run/lmtp',
+      number: 1,
+    },
+  );
   await reporter.report(queued(), [about(DELIVERED, success), lmtp], MESSAGE, false);
   const [delay, done] = await parsed(python, sent);
   assert.equal(delay?.headers['subject'], 'Delayed Mail (still being retried)');

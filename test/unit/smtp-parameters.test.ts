@@ -91,3 +91,11 @@ test('parameters that cannot be read: 501 5.5.4, unknown ones 555 5.5.4', () => 
     assert.match(code(parseMailParameters(` ${text}`, CLEAR)), /^(555|501) 5\.5\.4$/, text);
   assert.equal(code(parseRcptParameters(' SIZE=1', false)), '555 5.5.4');
 });
+
+test('XVERP is a parameter for those who may relay: alone, or with two delimiters', () => {
+  const trusted = { tls: false, trusted: true };
+  assert.deepEqual(parseMailParameters(' XVERP', trusted), { ...PLAIN, verp: '' });
+  assert.deepEqual(parseMailParameters(' xverp=+=', trusted), { ...PLAIN, verp: '+=' });
+  assert.equal(code(parseMailParameters(' XVERP', CLEAR)), '555 5.5.4');
+  for (const bad of ['', '+', 'ab', '+=-']) assert.equal(code(parseMailParameters(` XVERP=${bad}`, trusted)), '501 5.5.4');
+});

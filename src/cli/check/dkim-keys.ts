@@ -12,7 +12,7 @@ export async function checkDkimKeys({ settings }: World, report: Report): Promis
       const right =
         error.code === 'DKIM_KEY_EXPOSED'
           ? `run: chmod 600 ${entry.file}`
-          : 'a key that `opendkim-genkey` or `openssl genrsa 2048` made';
+          : 'a key that `buzon dkim keygen` or `opendkim-genkey` made';
       report.error(error.code, entry.file, error.message, right);
     }
   }

@@ -1,0 +1,83 @@
+// A new key and its record.
+import { generateKeyPair, type KeyObject } from 'node:crypto';
+import { mkdir, open, rm } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { domainToASCII } from 'node:url';
+import { promisify } from 'node:util';
+import { stringify } from 'yaml';
+import { readHostname, readWord } from '../../config/readers.ts';
+import { isDomainName, readInteger, show, ValueError } from '../../config/values.ts';
+import { errnoOf, MailError } from '../../lib/errors.ts';
+import { dkimRecord, zoneLine } from '../../policy/dkim-record.ts';
+import type { CommandIo } from '../command.ts';
+
+export interface KeygenArguments {
+  readonly domain: string;
+  readonly config: string;
+  readonly selector: string | undefined;
+  readonly type: string | undefined;
+  readonly bits: string | undefined;
+  readonly out: string | undefined;
+}
+
+const generate = promisify(generateKeyPair) as (
+  type: string,
+  options: { modulusLength?: number },
+) => Promise<{ privateKey: KeyObject; publicKey: KeyObject }>;
+
+/** @throws MailError config for arguments that cannot be, files that are there, folders that cannot be written */
+export async function generateKey(given: KeygenArguments, io: CommandIo): Promise<number> {
+  const { domain, selector, type, bits } = checked(given);
+  const folder = resolve(io.cwd, given.out ?? join(dirname(given.config), 'dkim', domain));
+  const { privateKey } = await generate(type, type === 'rsa' ? { modulusLength: bits } : {});
+  const record = dkimRecord(privateKey);
+  const zone = zoneLine(domainToASCII(domain) || domain, selector, record);
+  const file = join(folder, `${selector}.private`);
+  await makeFolder(folder);
+  await writeNew(file, privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), 0o600);
+  await writeNew(join(folder, `${selector}.txt`), zone, 0o644).catch(async (error: unknown) => {
+    // A key without its record would stand in the way of the next try.
+    await rm(file, { force: true });
+    throw error;
+  });
+  io.out(`The key is in ${file}. Publish this record:\n\n${zone}\n`);
+  io.out(`and then add this to the settings:\n\n${stringify({ dkim_keys: [{ domain, selector, file }] }, { lineWidth: 0 })}`);
+  return 0;
+}
+
+function checked(given: KeygenArguments): { domain: string; selector: string; type: 'rsa' | 'ed25519'; bits: number } {
+  try {
+    const domain = readHostname(given.domain);
+    const selector = (given.selector ?? 'default').toLowerCase();
+    if (!isDomainName(selector)) throw new ValueError(`${show(given.selector)} is not a selector`, 'a DNS label such as default');
+    const type = readWord(['rsa', 'ed25519'])(given.type ?? 'rsa');
+    if (type === 'ed25519' && given.bits !== undefined) throw new ValueError('an Ed25519 key has no --bits', 'rsa, or no --bits');
+    // Below 1024 nobody verifies (RFC 8301 section 3.2); over 4096 the record is too much for many name servers.
+    return { domain, selector, type, bits: readInteger(given.bits ?? 2048, 1024, 4096) };
+  } catch (error) {
+    if (!(error instanceof ValueError)) throw error;
+    throw new MailError('config', 'BAD_ARGUMENTS', `${error.message}; write ${error.right}`);
+  }
+}
+
+async function makeFolder(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true, mode: 0o750 }).catch((error: unknown) => {
+    throw new MailError('config', 'CANNOT_WRITE', `${folder} cannot be made (${errnoOf(error) ?? String(error)})`, {
+      cause: error,
+    });
+  });
+}
+
+async function writeNew(file: string, text: string, mode: number): Promise<void> {
+  try {
+    await using handle = await open(file, 'wx', mode);
+    await handle.writeFile(text);
+    await handle.sync();
+  } catch (error) {
+    const reason =
+      errnoOf(error) === 'EEXIST'
+        ? 'is there already: it is not overwritten'
+        : `cannot be written (${errnoOf(error) ?? String(error)})`;
+    throw new MailError('config', 'CANNOT_WRITE', `${file} ${reason}`, { cause: error });
+  }
+}
