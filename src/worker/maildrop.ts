@@ -8,6 +8,8 @@ import { lockFile } from '../lib/sqlite.ts';
 import { makeMaildrop } from '../maildrop/folder.ts';
 import { MaildropPickup, type PickupParts } from '../maildrop/pickup.ts';
 import { toolSettings, toolsFileIn, writeToolSettings } from '../maildrop/tool-settings.ts';
+import type { Bounce } from '../maildrop/hand-in.ts';
+import type { Reporter } from '../queue/types.ts';
 import type { Identity } from './privileges.ts';
 import { smtpLimits } from './limits.ts';
 
@@ -45,3 +47,38 @@ function lease(path: string): { release(): void } | undefined {
     throw error;
   }
 }
+
+/** What the pickup cannot hand in is reported as what the queue cannot deliver. `now`: milliseconds since the epoch. */
+export const dropBounce =
+  (reporter: Reporter, now: () => number): Bounce =>
+  async ({ id, envelope, source }, failures) => {
+    const { sender, smtpUtf8, bodyType, ret, envid } = envelope;
+    const about = {
+      envelope: {
+        id,
+        sender,
+        smtpUtf8,
+        bodyType,
+        arrived: now(),
+        ...(ret === undefined ? {} : { ret }),
+        ...(envid === undefined ? {} : { envid }),
+      },
+      size: source.size,
+      recipients: [],
+    };
+    const reported = failures.map(({ recipient: { address, notify, orcpt }, status, reason }, number) => ({
+      recipient: {
+        number,
+        address,
+        ...(notify ? { notify } : {}),
+        ...(orcpt === undefined ? {} : { orcpt }),
+        destination: 'local',
+        state: 'ready' as const,
+        attempts: 1,
+        nextAttempt: 0,
+        delayReported: false,
+      },
+      outcome: { kind: 'failed' as const, status, reason },
+    }));
+    await reporter.report(about, reported, source, false);
+  };
