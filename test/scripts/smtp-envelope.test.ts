@@ -398,24 +398,3 @@ test('row 31: RCPT to ../x and its like: 550 5.1.1', async (t) => {
     'RCPT TO:<x@../example.test>': '501 5.1.3',
   });
 });
-
-test('XVERP is for those who may relay, and not for the null sender; what they send is marked as ours', async (t) => {
-  const body = 'DATA\r\nFrom: ana@example.test\r\n\r\nx\r\n.';
-  const ours = await SmtpTestServer.start(t, { trusted: true });
-  const client = await SmtpClient.hello(ours.port);
-  await client.commands(
-    ['MAIL FROM:<> XVERP', '503 5.5.4'],
-    ['MAIL FROM:<list@example.test> XVERP=ab', '501 5.5.4'],
-    ['MAIL FROM:<list@example.test> XVERP=-=', '250'],
-    ['RCPT TO:<ana@example.test>', '250'],
-  );
-  assert.match(await client.command(body.slice(0, 4)), /^354/);
-  assert.match(await client.command(body.slice(6)), /^250/);
-  client.destroy();
-  const [{ message } = assert.fail('nothing came')] = ours.messages;
-  assert.deepEqual([message.envelope.verp, message.trusted], ['-=', true]);
-  const foreign = await SmtpTestServer.start(t);
-  const stranger = await SmtpClient.hello(foreign.port);
-  await stranger.commands(['MAIL FROM:<list@far.test> XVERP', '555 5.5.4']);
-  stranger.destroy();
-});
