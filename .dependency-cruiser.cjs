@@ -6,6 +6,8 @@ const layers = [
   ['policy'],
   ['delivery', 'queue'],
   ['smtp', 'imap', 'http'],
+  // sendmail's messages are read as SMTP's are.
+  ['maildrop'],
   ['worker'],
   ['cli', 'testing'],
 ];

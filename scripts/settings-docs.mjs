@@ -16,6 +16,7 @@ const SECTIONS = [
   ['Signing', 'dkim_keys'],
   ['Log-in', 'disable_plaintext_auth'],
   ['Limits', 'client_limit'],
+  ['The outbound queue', 'smtp_process_limit'],
   ['The host itself', 'user'],
   ['For `buzon check`', 'dkim_selector'],
 ];

@@ -1,5 +1,6 @@
 // `buzon COMMAND …`: finds the command and runs it. Commands are imported only when called, so that `buzon help` starts fast.
 import { MailError } from '../lib/errors.ts';
+import { processTerminal, readerWatch } from './process-output.ts';
 import type { Command, CommandIo } from './command.ts';
 
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
@@ -11,8 +12,21 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   postmap: async () => (await import('./postmap.ts')).postmapCommand,
   verify: async () => (await import('./verify.ts')).verifyCommand,
   suppress: async () => (await import('./suppress.ts')).suppressCommand,
+  queue: async () => (await import('./queue.ts')).queueCommand,
+  mailq: async () => (await import('./queue/mailq.ts')).mailqCommand,
+  postqueue: async () => (await import('./queue/postqueue.ts')).postqueueCommand,
+  postsuper: async () => (await import('./queue/postsuper.ts')).postsuperCommand,
+  postcat: async () => (await import('./queue/postcat.ts')).postcatCommand,
   reload: async () => (await import('./reload.ts')).reload,
   health: async () => (await import('./health.ts')).healthCommand,
+  sendmail: async () => (await import('./sendmail.ts')).sendmailCommand,
+  newaliases: async () => (await import('./newaliases.ts')).newaliasesCommand,
+  postconf: async () => (await import('./postconf.ts')).postconfCommand,
+  mail: async () => (await import('./mail.ts')).mailCommand,
+  frm: async () => (await import('./frm.ts')).frmCommand,
+  messages: async () => (await import('./messages.ts')).messagesCommand,
+  movemail: async () => (await import('./movemail.ts')).movemailCommand,
+  'install-tools': async () => (await import('./install-tools.ts')).installToolsCommand,
 };
 
 /** The process's own streams. */
@@ -22,6 +36,8 @@ export function processIo(): CommandIo {
     err: (text) => void process.stderr.write(text),
     stdin: process.stdin,
     ...(process.stdin.isTTY ? { askSecret: async (prompt: string) => (await import('./terminal.ts')).askSecret(prompt) } : {}),
+    closed: readerWatch(),
+    ...(process.stdin.isTTY && process.stdout.isTTY ? { terminal: processTerminal() } : {}),
     env: process.env,
     cwd: process.cwd(),
   };
@@ -45,6 +61,8 @@ export async function runCommand(args: readonly string[], io: CommandIo = proces
     io.out(command.usage + '\n');
     return 0;
   }
+  const instead = command.instead?.(rest);
+  if (instead) return runCommand(instead, io);
   try {
     return await command.run(rest, io);
   } catch (error) {

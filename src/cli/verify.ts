@@ -1,29 +1,36 @@
-// `buzon verify`: whether the mail tree, its uidlists and indexes agree, and on demand what can be repaired is.
+// `buzon verify`: whether the mail tree, its uidlists and indexes agree, and on demand what can be repaired is; whether the queue's database and files do.
 import { silentLogger } from '../lib/logger.ts';
+import { verifyQueue } from '../queue/verify.ts';
 import { renewIndex } from '../storage/index-cache.ts';
 import { MailStore } from '../storage/mail-store.ts';
 import { verifyAccount, type Problem, type Verified } from '../storage/verify.ts';
 import type { Command } from './command.ts';
 import { readOptions } from './options.ts';
+import { emptyQueue } from './queue/command-queue.ts';
+import { withQueue } from './queue/open.ts';
+import { count } from './queue/text.ts';
 import { readAddress } from './user/address.ts';
 import { DEFAULT_SETTINGS, type AccountContext } from './user/context.ts';
 import { withContext } from './user.ts';
 
 export const verifyCommand: Command = {
   name: 'verify',
-  summary: 'hold mailboxes, their uidlists and indexes against each other',
+  summary: 'hold mailboxes, their uidlists and indexes, and the queue with its files, against each other',
   usage: `usage: buzon verify [--config FILE] [--fix] [ADDRESS ...]
 
 Looks at every account, or at those named: are the message files as long as their names say, is each uidlist whole and in order,
 is the index sound, and does it know only messages that are there. Says in a line each what is wrong and what would be done.
-With --fix that is done, as opening the mailbox would do it; message files are never touched. A running server is not in its way.
+Without addresses it also looks at the queue: has each message that waits its file, whole and unchanged, and does queue.db know every file.
+With --fix that is done, as opening the mailbox would do it; message files are never touched. What is wrong in
+the queue the server mends by itself, or holds. A running server is not in the way.
 FILE is ${DEFAULT_SETTINGS} unless given.
 Ends with 0 when all agree (or do after --fix), 1 for problems, 2 for wrong arguments.`,
   async run(args, io) {
     const { options, flags, rest } = readOptions(args, ['--config'], ['--fix']);
-    return withContext('verify', options.get('--config') ?? DEFAULT_SETTINGS, io, (context) =>
-      verify(context, rest, flags.has('--fix')),
-    );
+    return withContext('verify', options.get('--config') ?? DEFAULT_SETTINGS, io, async (context) => {
+      const accounts = await verify(context, rest, flags.has('--fix'));
+      return rest.length > 0 ? accounts : Math.max(accounts, await verifyItsQueue(context));
+    });
   },
 };
 
@@ -46,6 +53,25 @@ async function verify(context: AccountContext, wanted: readonly string[], fix: b
     `${addresses.length} accounts, ${sum.mailboxes} mailboxes, ${sum.messages} messages (${sum.fresh} not seen by anybody yet): ${verdict}\n`,
   );
   return problems === 0 ? 0 : 1;
+}
+
+/** Says nothing where there is no queue. */
+async function verifyItsQueue({ file, settings, io }: AccountContext): Promise<number> {
+  return withQueue(file, io, async (queue) => {
+    if (queue === emptyQueue) return 0;
+    let problems = 0;
+    const found = await verifyQueue(queue, settings.queue_directory, Date.now(), ({ path, text }) => {
+      problems++;
+      io.out(`queue: ${path}: ${text}\n`);
+    });
+    if (found.setAside > 0)
+      io.out(
+        `queue: ${count(found.setAside, 'damaged file')} in ${settings.queue_directory}/corrupt: look at them, then remove them\n`,
+      );
+    const verdict = problems === 0 ? 'all agree' : count(problems, 'problem');
+    io.out(`queue: ${count(found.messages, 'message')}, ${count(found.recipients, 'recipient')}: ${verdict}\n`);
+    return problems === 0 ? 0 : 1;
+  });
 }
 
 async function maildirOf(context: AccountContext, address: string): Promise<string> {

@@ -139,10 +139,8 @@ const LIMITS = {
   new_recipients_per_hour: 'Recipients in an hour to whom the account has not written in the last 90 days.',
   new_recipients_per_day: 'The same in 24 hours.',
 } as const;
-export type SendLimitName = keyof typeof LIMITS;
-export const SEND_LIMIT_NAMES = Object.keys(LIMITS) as readonly SendLimitName[];
 
-function limit(name: SendLimitName) {
+function limit(name: keyof typeof LIMITS) {
   return field({ type: 'count', description: `${LIMITS[name]} 0 for no limit.`, default: 0, example: 200 }, (value) =>
     readInteger(value, 0, 1_000_000_000),
   ).prefault(0);

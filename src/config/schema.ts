@@ -4,6 +4,7 @@ import { field, group } from './field.ts';
 import { limitFields } from './schema-limits.ts';
 import { reportFields } from './schema-reports.ts';
 import { routingFields } from './schema-routing.ts';
+import { queueFields } from './schema-queue.ts';
 import {
   optional,
   readAddress,
@@ -35,6 +36,7 @@ export function settingsSchema(base: string) {
     ...signingFields(base),
     ...loginFields(),
     ...limitFields(),
+    ...queueFields(),
     ...hostFields(base),
     ...checkFields(base),
   });

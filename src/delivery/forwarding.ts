@@ -17,6 +17,14 @@ export interface RemotePart {
   message(original: ReceivedMessage, forwardSender?: (sender: string) => Promise<string>): Promise<ReceivedMessage>;
 }
 
+/** The Sender Rewriting Scheme, as delivery asks it: a next host that checks SPF sees a sender that this host may use. */
+export interface SenderRewriting {
+  /** The envelope sender of a forwarded copy. */
+  forward(sender: string): string;
+  /** What RouterOptions.originalSender says. */
+  original(address: string): string | null | undefined;
+}
+
 /** Where a recipient's mail goes. */
 export function targetsOf(address: string, route: Route): readonly Target[] {
   if (route.kind === 'deliver') return route.targets;

@@ -30,8 +30,8 @@ export interface TransportOptions {
 const LOCAL = new Set(['', 'virtual', 'local']);
 /** What stands behind their colon is a text, not a host. */
 const HOSTLESS: Readonly<Record<string, string>> = {
-  error: 'Address is unavailable',
-  retry: 'Address is unavailable',
+  error: 'Address is undeliverable',
+  retry: 'Address is undeliverable',
   discard: '',
   hold: '',
 };

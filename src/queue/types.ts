@@ -193,14 +193,20 @@ export interface QueueStore {
 
   // -- for the runner: one at a time (a lease held by its process)
 
-  /** Deferred recipients whose time has come become ready; gives when the next one's comes (ms since the epoch), or undefined. */
-  promote(now: number): Promise<number | undefined>;
+  /**
+   * Deferred recipients whose time has come become ready; gives when the next one's comes (ms since the epoch), or undefined. So do those whose time is
+   * beyond `latest`: nobody is put off for so long, the clock was set back since.
+   */
+  promote(now: number, latest?: number): Promise<number | undefined>;
   /** Destinations with ready recipients, in the order of a ring that starts behind `after` (and wraps); at most `limit`. */
   readyDestinations(after: string, limit: number): Promise<string[]>;
   /** Jobs of a destination in fair order (between senders, then age), none of recipients in `busy` (`ID/NUMBER`); at most `limit` jobs of at most `recipientsEach`. */
   jobs(destination: string, limit: number, recipientsEach: number, busy: ReadonlySet<string>): Promise<Job[]>;
-  /** Durable when it resolves. Recipients that are gone meanwhile are passed over. A message without recipients leaves the queue, its file removed. */
-  settle(id: string, settlements: readonly Settlement[]): Promise<void>;
+  /**
+   * Durable when it resolves. Recipients that are gone meanwhile are passed over. A message without recipients leaves the queue, its file removed; says
+   * whether that was now.
+   */
+  settle(id: string, settlements: readonly Settlement[]): Promise<boolean>;
   /** Sends waiting recipients elsewhere: the maps have changed. */
   redirect(id: string, numbers: readonly number[], destination: string): Promise<void>;
   /** The message's bytes, CRLF; whoever opened it disposes it. @throws MailError corrupt when the file is missing or damaged */

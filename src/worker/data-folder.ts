@@ -27,9 +27,15 @@ export class DataFolder {
     this.#lock = lock;
   }
 
-  /** Makes the folders for `identity` and locks them. @throws MailError config when that cannot be, or another server has them */
-  static async take(settings: Settings, identity: Identity | undefined): Promise<DataFolder> {
-    await makeFolders(settings, identity);
+  /**
+   * Makes the folders for `identity` and locks them; that of the queue too unless somebody else takes its mail. @throws MailError config when that cannot
+   * be, or another server has them
+   */
+  static async take(settings: Settings, identity: Identity | undefined, withQueue = true): Promise<DataFolder> {
+    const { data_directory, queue_directory } = settings;
+    await makeFolder('data_directory', data_directory, 0o750, identity);
+    await makeFolder('data_directory', join(data_directory, 'spool'), 0o750, identity);
+    if (withQueue) await makeFolder('queue_directory', queue_directory, 0o700, identity);
     const path = join(settings.data_directory, 'lock');
     const lock = await lockFolder(path, settings);
     if (identity && process.getuid?.() === 0) await chown(path, identity.uid, identity.gid);
@@ -90,19 +96,14 @@ async function outliveOrphans(settings: Settings, identity: Identity | undefined
 }
 const noFolder = (text: string): MailError => new MailError('config', 'NO_DATA_FOLDER', text);
 
-/** The server's own folders: made as whoever started it, given to whom it serves as. */
-async function makeFolders(settings: Settings, identity: Identity | undefined): Promise<void> {
-  for (const folder of [settings.data_directory, join(settings.data_directory, 'spool')]) {
-    try {
-      await mkdir(folder, { recursive: true, mode: 0o750 });
-      if (identity && process.getuid?.() === 0) await chown(folder, identity.uid, identity.gid);
-    } catch (error) {
-      throw new MailError(
-        'config',
-        'NO_DATA_FOLDER',
-        `cannot make the folder ${folder}: make it, or set another data_directory`,
-        { cause: error },
-      );
-    }
+/** One of the server's own folders: made as whoever started it, given to whom it serves as. */
+async function makeFolder(setting: string, folder: string, mode: number, identity: Identity | undefined): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true, mode });
+    if (identity && process.getuid?.() === 0) await chown(folder, identity.uid, identity.gid);
+  } catch (error) {
+    throw new MailError('config', 'NO_DATA_FOLDER', `cannot make the folder ${folder}: make it, or set another ${setting}`, {
+      cause: error,
+    });
   }
 }

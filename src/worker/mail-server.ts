@@ -27,6 +27,8 @@ import type { AccountStore } from '../storage/types.ts';
 import { Health } from './health.ts';
 import { connectionsFor, imapLimits, smtpLimits } from './limits.ts';
 import { Listeners, type BoundAddress } from './listeners.ts';
+import { Outbound, type QueueContext, type QueueParts } from './outbound.ts';
+import { queueParts as ownQueueParts } from './queue-parts.ts';
 import { Parts } from './parts.ts';
 import { DataFolder } from './data-folder.ts';
 import { dropPrivileges, mailIdentity, type Identity } from './privileges.ts';
@@ -46,8 +48,10 @@ export interface MailServerDeps {
   readonly clock?: Clock;
   /** Asked for the names of clients; without one they are unknown. */
   readonly resolver?: Resolver;
-  /** Takes mail for other hosts; without one it is refused with 451 4.3.0. */
+  /** Takes mail for other hosts instead of the server's own queue. */
   readonly queue?: OutboundQueue;
+  /** Makes what the server's own queue consists of, instead of queue-parts.ts. */
+  readonly queueParts?: (context: QueueContext) => QueueParts;
   /** Checks passwords instead of the threads made for it; closed with the server. */
   readonly hashing?: Hashing;
   /** Gives up root once the ports are bound: for a process that is nothing but this server (or a worker of it). */
@@ -75,6 +79,9 @@ export class MailServer {
   readonly #store: MailStore;
   readonly #intents: Intents;
   readonly #health: Health;
+  /** The server's own queue; undefined where `queue` is somebody else's, or none. */
+  readonly #outbound: Outbound | undefined;
+  readonly #queue: OutboundQueue;
   #parts: Parts;
   /** Of before a reload, while they may still be asked. */
   readonly #oldParts = new Set<Parts>();
@@ -104,7 +111,24 @@ export class MailServer {
     });
     this.#intents = new Intents(settings.data_directory, () => this.#clock.now(), this.#logger, this.#counters);
     this.#health = new Health(settings, this.#logger, () => this.#clock.now());
+    this.#outbound = this.#makeOutbound();
+    this.#queue = deps.queue ?? this.#outbound ?? noQueue;
     this.#parts = this.#makeParts(settings);
+  }
+
+  #makeOutbound(): Outbound | undefined {
+    const { queue, resolver } = this.#deps;
+    if (queue) return undefined;
+    const queueParts = this.#deps.queueParts ?? ((context) => ownQueueParts(context, resolver));
+    const logger = this.#logger;
+    const clock = this.#clock;
+    return new Outbound({
+      parts: queueParts({ parts: () => this.#parts, dkimKeys: () => this.#dkimKeys, logger, clock }),
+      settings: () => this.settings,
+      counters: this.#counters,
+      clock,
+      logger,
+    });
   }
 
   #makeParts(settings: Settings): Parts {
@@ -112,7 +136,7 @@ export class MailServer {
       logger: this.#logger,
       clock: this.#clock,
       hashing: this.#hashing,
-      queue: this.#deps.queue ?? noQueue,
+      queue: this.#queue,
       ...(this.#deps.worker ? { throttle: this.#deps.worker.throttle, readPem: this.#deps.worker.readPem } : {}),
       intents: this.#intents,
       storeOf: (location) => this.#store.account(location),
@@ -146,13 +170,15 @@ export class MailServer {
     const identity = this.#deps.dropPrivileges ? await mailIdentity(settings, this.#logger) : undefined;
     await this.#listeners.bind(settings.listeners, this.#deps.inherited);
     try {
-      if (!this.#deps.worker) this.#data = await DataFolder.take(settings, identity);
+      if (!this.#deps.worker) this.#data = await DataFolder.take(settings, identity, this.#deps.queue === undefined);
       if (identity) await this.#dropTo(identity);
       if (this.#deps.worker) this.#data = DataFolder.join(settings);
       await this.#recover();
+      await this.#outbound?.open();
       this.#maxConnections = await connectionsFor(settings.client_limit);
       this.#makeServices();
     } catch (error) {
+      await this.#outbound?.close();
       await this.#data?.release();
       await this.#listeners.close();
       throw error;
@@ -160,6 +186,7 @@ export class MailServer {
     this.#certificates.watch();
     this.#listeners.open((socket, listener) => this.#connected(socket, listener));
     this.#started = true;
+    this.#outbound?.run();
     this.#logger.info(this.#deps.worker ? 'worker.ready' : 'server.ready', {
       hostname: settings.hostname,
       listeners: this.addresses.map(({ protocol, address, port }) => `${protocol}:${address}:${port}`),
@@ -169,6 +196,7 @@ export class MailServer {
   /** What would be read from the program's folder later is read now: the folder may be root's alone. */
   async #dropTo(identity: Identity): Promise<void> {
     await this.#hashing.warm();
+    await this.#outbound?.warm();
     loadSqlite();
     dropPrivileges(identity);
   }
@@ -231,7 +259,7 @@ export class MailServer {
       get bareNewline() {
         return live().settings.smtpd_forbid_bare_newline;
       },
-      queue: this.#deps.queue ?? noQueue,
+      queue: this.#queue,
       accept: (message) => this.#accept(message),
       isTrusted: (address) => this.#parts.isTrusted(address),
       meter: (account) => this.#parts.sendLimits.begin(account),
@@ -308,7 +336,13 @@ export class MailServer {
     this.#started = false;
     await this.#listeners.close();
     const grace = this.settings.shutdown_timeout;
-    await Promise.all([this.#mx?.close(grace), this.#submission?.close(grace), this.#imap?.close(Math.min(grace, 5_000))]);
+    await Promise.all([
+      this.#mx?.close(grace),
+      this.#submission?.close(grace),
+      this.#imap?.close(Math.min(grace, 5_000)),
+      this.#outbound?.stopRunning(grace),
+    ]);
+    await this.#outbound?.close();
     this.#certificates?.close();
     for (const parts of this.#oldParts) this.#closeOld(parts);
     this.#parts.close();

@@ -13,6 +13,7 @@ import type { Settings } from '../config/settings.ts';
 import type { Intents } from '../delivery/intents.ts';
 import { withCopies } from '../delivery/copies.ts';
 import { domainClasses, type DomainLists } from '../delivery/domain-class.ts';
+import type { SenderRewriting } from '../delivery/forwarding.ts';
 import { LocalDelivery } from '../delivery/local-delivery.ts';
 import { AddressRouter } from '../delivery/router.ts';
 import { suppressionFile, SuppressionList } from '../delivery/suppression.ts';
@@ -33,6 +34,8 @@ export interface PartsDeps {
   readonly queue: OutboundQueue;
   /** Reads files with passwords that only root may; without it they are opened. */
   readonly readPem?: (path: string) => Promise<PemFile>;
+  /** For mail that aliases send outside; without it their senders stay as they are. */
+  readonly srs?: SenderRewriting;
   /** Of all processes of the server; undefined when this is the only one. */
   readonly throttle?: LoginThrottle;
   readonly intents: Intents;
@@ -58,7 +61,7 @@ export class Parts {
 
   constructor(settings: Settings, deps: PartsDeps) {
     this.settings = settings;
-    const { logger, clock } = deps;
+    const { logger, clock, srs } = deps;
     const tables = (specs: readonly string[], how: typeof openTable = openTable): OpenTable[] =>
       specs.map((spec) => this.#keep(how(spec, { logger, clock })));
     const domains = (entries: readonly string[]): DomainList => this.#keep(openDomainList(entries, { logger, clock }));
@@ -132,6 +135,7 @@ export class Parts {
       relayRecipientMaps: tables(settings.relay_recipient_maps),
       senderLoginMaps: tables(settings.smtpd_sender_login_maps),
       transport: (address) => this.transports.handling(address),
+      ...(srs ? { originalSender: (address: string) => srs.original(address) } : {}),
       suppressed: (address) => this.suppression.find(address),
       recipientDelimiter,
       ...(settings.postmaster === undefined ? {} : { postmaster: settings.postmaster }),
@@ -144,6 +148,7 @@ export class Parts {
       storeOf: deps.storeOf,
       queue: deps.queue,
       intents: deps.intents,
+      ...(srs ? { forwardSender: (sender: string) => this.#forwardSender(sender, srs) } : {}),
       logger,
       now: () => clock.now(),
     });
@@ -164,6 +169,13 @@ export class Parts {
       logger,
     });
     this.isTrusted = networkMatcher(settings.mynetworks);
+  }
+
+  /** Our own domains' senders are ours to use. */
+  async #forwardSender(sender: string, srs: SenderRewriting): Promise<string> {
+    return (await this.router.isLocalDomain(sender.slice(sender.lastIndexOf('@') + 1).toLowerCase()))
+      ? sender
+      : srs.forward(sender);
   }
 
   #keep<T extends { close(): void }>(part: T): T {

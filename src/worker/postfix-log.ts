@@ -47,6 +47,18 @@ const imapPeer = (f: LogFields): string =>
     f['secure'] ? ', TLS' : ''
   }, session=${angle(f['session'])}`;
 
+const queued = (f: LogFields): Line => [
+  'qmgr',
+  `${clean(f['id'])}: from=${angle(f['from'])}, size=${clean(f['size'])}, nrcpt=${clean(f['recipients'])} (queue active)`,
+];
+/** What smtp(8), lmtp(8), error(8) and discard(8) say of each recipient. */
+const outcome = (f: LogFields, status: string): Line => [
+  clean(f['transport'] ?? 'smtp'),
+  `${clean(f['id'])}: to=${angle(f['to'])}, relay=${clean(f['relay'])}, delay=${clean(f['delay'])}, delays=${clean(f['delays'])}, dsn=${clean(
+    f['dsn'],
+  )}, status=${status} (${clean(f['status'])})`,
+];
+
 const FORMATS: Readonly<Record<string, Formatter>> = {
   'smtp.connect': (f) => [['smtpd', `connect from ${peer(f)}`]],
   'smtp.disconnect': (f) => [['smtpd', `disconnect from ${peer(f)}`]],
@@ -67,12 +79,19 @@ const FORMATS: Readonly<Record<string, Formatter>> = {
     return [
       ['smtpd', `${clean(f['id'])}: client=${peer(f)}${sasl}`],
       ['cleanup', `${clean(f['id'])}: message-id=${clean(f['messageId'] ?? '')}`],
-      [
-        'qmgr',
-        `${clean(f['id'])}: from=${angle(f['from'])}, size=${clean(f['size'])}, nrcpt=${clean(f['recipients'])} (queue active)`,
-      ],
+      queued(f),
     ];
   },
+  'queue.queued': (f) => [queued(f)],
+  'queue.active': (f) => [queued(f)],
+  'queue.delivered': (f) => [outcome(f, 'sent')],
+  'queue.deferred': (f) => [outcome(f, 'deferred')],
+  'queue.bounced': (f) => [outcome(f, 'bounced')],
+  'queue.expired': (f) => [
+    outcome(f, 'deferred'),
+    ['qmgr', `${clean(f['id'])}: from=${angle(f['from'])}, status=expired, returned to sender`],
+  ],
+  'queue.removed': (f) => [['qmgr', `${clean(f['id'])}: removed`]],
   'delivery.stored': (f) => [
     [
       'virtual',

@@ -11,7 +11,7 @@ export function captureIo(options: { cwd?: string; input?: string; env?: Record<
   const io: CapturedIo = {
     stdout: '',
     stderr: '',
-    out: (text) => void (io.stdout += text),
+    out: (text) => void (io.stdout += typeof text === 'string' ? text : Buffer.from(text).toString('utf8')),
     err: (text) => void (io.stderr += text),
     stdin: (async function* () {
       if (options.input) yield Buffer.from(options.input);

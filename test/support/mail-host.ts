@@ -126,6 +126,7 @@ export class MailHost {
         virtual_uid_maps: `static:${TREE_OWNER?.uid ?? process.getuid?.() ?? 0}`,
         virtual_gid_maps: `static:${TREE_OWNER?.gid ?? process.getgid?.() ?? 0}`,
         data_directory: join(this.directory, 'data'),
+        queue_directory: join(this.directory, 'queue'),
         mynetworks: [],
         postmaster: Object.keys(this.users)[0],
         smtpd_tls_cert_file: this.ca,

@@ -11,6 +11,9 @@ export interface PostfixOptions {
   readonly domains: readonly string[];
   /** The vmailbox text; `postmap` is run on it. */
   readonly vmailbox: string;
+  /** More lines of main.cf and master.cf. */
+  readonly main?: readonly string[];
+  readonly services?: readonly string[];
 }
 
 export class Postfix {
@@ -57,6 +60,7 @@ virtual_uid_maps = static:${owner.uid}
 virtual_gid_maps = static:${owner.gid}
 smtpd_recipient_restrictions = permit_mynetworks,reject
 smtpd_relay_restrictions = permit_mynetworks,reject
+${(options.main ?? []).join('\n')}
 `,
     );
     await writeFile(
@@ -76,6 +80,7 @@ smtpd_relay_restrictions = permit_mynetworks,reject
         'proxymap unix - - n - - proxymap',
         'anvil unix - - n - 1 anvil',
         'postlog unix-dgram n - n - 1 postlogd',
+        ...(options.services ?? []),
         '',
       ].join('\n'),
     );

@@ -3,7 +3,7 @@ import type { TestContext } from 'node:test';
 import { systemClock, type Clock } from '../../src/lib/clock.ts';
 import { memorySource } from '../../src/message/source.ts';
 import { openQueueStore } from '../../src/queue/store/store.ts';
-import type { NewMessage, NewRecipient, QueuedEnvelope, QueuedMessage, QueueStore } from '../../src/queue/types.ts';
+import type { NewMessage, NewRecipient, QueuedEnvelope, QueuedMessage, QueueFilter, QueueStore } from '../../src/queue/types.ts';
 import { captureLog, type LogEvent } from './log-capture.ts';
 import { tempFolder } from './temp-folder.ts';
 
@@ -12,12 +12,12 @@ export interface TestQueue {
   readonly store: QueueStore;
   readonly events: LogEvent[];
   /** Another process would open it so. */
-  reopen(): Promise<QueueStore>;
+  readonly reopen: () => Promise<QueueStore>;
 }
 
 export async function openQueue(
   t: TestContext,
-  { clock = systemClock, directory }: { clock?: Clock; directory?: string } = {},
+  { clock = systemClock, directory, lockTimeout }: { clock?: Clock; directory?: string; lockTimeout?: number } = {},
 ): Promise<TestQueue> {
   const open: QueueStore[] = [];
   // Before the folder goes.
@@ -25,7 +25,12 @@ export async function openQueue(
   const folder = directory ?? (await tempFolder(t));
   const { logger, events } = captureLog();
   const reopen = async (): Promise<QueueStore> => {
-    const store = await openQueueStore({ directory: folder, logger, clock });
+    const store = await openQueueStore({
+      directory: folder,
+      logger,
+      clock,
+      ...(lockTimeout === undefined ? {} : { lockTimeout }),
+    });
     open.push(store);
     return store;
   };
@@ -54,12 +59,12 @@ export function queued(
   };
 }
 
-export async function all(store: QueueStore, filter: Parameters<QueueStore['list']>[0] = {}): Promise<QueuedMessage[]> {
+export async function all(store: QueueStore, filter: QueueFilter = {}): Promise<QueuedMessage[]> {
   const messages: QueuedMessage[] = [];
   for await (const message of store.list(filter)) messages.push(message);
   return messages;
 }
-export const idsOf = async (store: QueueStore, filter?: Parameters<QueueStore['list']>[0]): Promise<string[]> =>
+export const idsOf = async (store: QueueStore, filter?: QueueFilter): Promise<string[]> =>
   (await all(store, filter)).map(({ envelope }) => envelope.id);
 
 /** The message's bytes as the store gives them. */

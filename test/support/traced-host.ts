@@ -43,7 +43,12 @@ export class Strace {
   }
 
   /** Attaches to the host's server with these options; resolves when all of its threads are traced. Its output goes to `<directory>/<name>`. */
-  static async attach(strace: string, host: MailHost, args: readonly string[], name = 'strace.out'): Promise<Strace> {
+  static async attach(
+    strace: string,
+    host: Pick<MailHost, 'directory' | 'pid'>,
+    args: readonly string[],
+    name = 'strace.out',
+  ): Promise<Strace> {
     const file = join(host.directory, name);
     const { pid } = host;
     if (pid === undefined) throw new Error('the server does not run');

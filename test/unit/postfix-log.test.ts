@@ -39,6 +39,36 @@ test("a received message makes smtpd's, cleanup's and qmgr's lines, a delivery v
   );
 });
 
+test("deliveries make smtp's, lmtp's and qmgr's lines", () => {
+  const fields = {
+    id: 'ABC',
+    from: 'a@b.test',
+    to: 'c@d.test',
+    relay: 'mx.d.test[192.0.2.1]:25',
+    delay: '1.2',
+    delays: '0.2/0/0/1',
+    dsn: '2.0.0',
+    status: '250 2.0.0 Ok: queued as X',
+    transport: 'smtp',
+  };
+  const texts = (event: string, more: LogFields = {}): string[] => lines(event, { ...fields, ...more }).map((l) => l.slice(21));
+  const said = (status: string): string =>
+    `ABC: to=<c@d.test>, relay=mx.d.test[192.0.2.1]:25, delay=1.2, delays=0.2/0/0/1, dsn=2.0.0, status=${status} (250 2.0.0 Ok: queued as X)\n`;
+  assert.deepEqual(texts('queue.delivered'), [`buzon/smtp[7]: ${said('sent')}`]);
+  assert.deepEqual(texts('queue.deferred', { transport: 'lmtp' }), [`buzon/lmtp[7]: ${said('deferred')}`]);
+  assert.deepEqual(texts('queue.bounced', { transport: 'error' }), [`buzon/error[7]: ${said('bounced')}`]);
+  assert.deepEqual(texts('queue.expired'), [
+    `buzon/smtp[7]: ${said('deferred')}`,
+    'buzon/qmgr[7]: ABC: from=<a@b.test>, status=expired, returned to sender\n',
+  ]);
+  assert.deepEqual(texts('queue.removed'), ['buzon/qmgr[7]: ABC: removed\n']);
+  for (const event of ['queue.queued', 'queue.active'])
+    assert.deepEqual(texts(event, { size: 12, recipients: 2 }), [
+      'buzon/qmgr[7]: ABC: from=<a@b.test>, size=12, nrcpt=2 (queue active)\n',
+    ]);
+  assert.doesNotMatch(texts('queue.bounced', { status: '550 x\r\nNov  4 evil', transport: 'a\nb' }).join(''), /\n./);
+});
+
 test('row 24: a value never breaks out of its line or its brackets', () => {
   const [line = ''] = lines('smtp.reject', {
     client: '192.0.2.1',

@@ -83,15 +83,26 @@ test('in 7 bits the signature is one of what is sent', async (t) => {
   const made = options(await tempFolder(t));
   const source = watched('From: a@example.test\r\nMIME-Version: 1.0\r\nContent-Transfer-Encoding: 8bit\r\n\r\naño\r\n');
   const ready = await prepareOutgoing(received(source, { account: 'a@example.test' }), made);
-  const seven = await prepareSevenBit(ready, 'ID', made);
+  const seven = await prepareSevenBit(ready, made);
+  assert.ok(seven);
   const bytes = await readAll(seven);
   assert.equal(bytes.length, seven.size);
   assert.ok(bytes.includes('\r\n\r\na=C3=B1o\r\n'));
   assert.equal(bytes.toString().match(/^DKIM-Signature/gm)?.length, 1);
   assert.deepEqual(await verdicts(bytes, [key]), { default: 'pass' });
   await seven.dispose();
-  const plain = watched('From: a@example.test\r\n\r\nx\r\n');
-  assert.equal(await prepareSevenBit(plain, 'ID', made), plain);
+});
+
+test('in 7 bits: what needs no change and what cannot be changed; the source stays the caller’s', async (t) => {
+  const made = options(await tempFolder(t));
+  const plain = watched('From: a@example.test\r\nSubject: \u00f1\r\n\r\nx\r\n');
+  const same = await prepareSevenBit(plain, made);
+  assert.deepEqual(await readAll(same ?? plain), await readAll(plain));
+  await same?.dispose();
+  assert.equal(plain.disposed, false);
+  const odd = watched('From: a@example.test\r\nMIME-Version: 1.0\r\nContent-Transfer-Encoding: x-odd\r\n\r\n\u00f1\r\n');
+  assert.equal(await prepareSevenBit(odd, made), undefined);
+  assert.equal(odd.disposed, false);
 });
 
 test('a signer that fails leaves nothing open', async (t) => {

@@ -4,7 +4,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { pathOf } from '../../src/queue/store/queue-file.ts';
-import type { Failure } from '../../src/queue/types.ts';
+import type { Failure, QueueFilter, Settlement } from '../../src/queue/types.ts';
 import { eventually } from '../support/mail-host.ts';
 import { all, bodyOf, DESTINATION, idsOf, openQueue, queued } from '../support/queue-store.ts';
 
@@ -176,7 +176,7 @@ test('filters', async (t) => {
   await store.add(queued('C3', { arrived: 20, sender: 'Ñu@example.test', to: ['z@three.test'] }));
   await store.settle('C3', [{ number: 0, kind: 'deferred', nextAttempt: 1, failure: FAILURE, delayReported: false }]);
   assert.deepEqual(await idsOf(store), ['A1', 'C3', 'B2'], 'by arrival');
-  const cases: [Parameters<typeof store.list>[0], string[]][] = [
+  const cases: [QueueFilter, string[]][] = [
     [{ ids: ['B2', 'A1', 'A1', 'ZZ'] }, ['A1', 'B2']],
     [{ ids: [] }, []],
     [{ sender: '' }, ['B2']],
@@ -222,19 +222,21 @@ test('stats', async (t) => {
 
 test('pages: every message once, also when there are many pages; promote moves all of them', async (t) => {
   const { store } = await openQueue(t);
-  const ids = Array.from({ length: 600 }, (_, n) => `N${String(n).padStart(5, '0')}`);
-  await Promise.all(ids.map((id, n) => store.add(queued(id, { arrived: Math.floor(n / 7) }))));
+  const ids = Array.from({ length: 260 }, (_, n) => `N${String(n).padStart(5, '0')}`);
+  const to = ['a@remote.test', 'b@remote.test', 'c@remote.test'];
+  await Promise.all(ids.map((id, n) => store.add(queued(id, { to, arrived: Math.floor(n / 7) }))));
   assert.deepEqual(await idsOf(store), ids);
   assert.equal((await idsOf(store, { ids })).length, ids.length);
   assert.equal(await store.hold({}), ids.length);
   assert.equal(await store.release({}), ids.length);
-  await Promise.all(
-    ids.map((id, n) =>
-      store.settle(id, [{ number: 0, kind: 'deferred', nextAttempt: n, failure: FAILURE, delayReported: false }]),
-    ),
-  );
-  assert.equal(await store.promote(549), 550);
-  assert.equal((await store.jobs(DESTINATION, 2_000, 50, NONE)).length, 550);
+  const putOff = (number: number, nextAttempt: number): Settlement => {
+    return { number, kind: 'deferred', nextAttempt, failure: FAILURE, delayReported: false };
+  };
+  await Promise.all(ids.map((id, n) => store.settle(id, [putOff(0, n), putOff(1, n), putOff(2, n)])));
+  assert.equal(await store.promote(249), 250);
+  const jobs = await store.jobs(DESTINATION, 2_000, 50, NONE);
+  assert.equal(jobs.length, 250);
+  assert.ok(jobs.every(({ recipients }) => recipients.length === 3));
 });
 
 test('a listener hears of what this and another process did', async (t) => {

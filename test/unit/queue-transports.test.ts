@@ -94,7 +94,7 @@ test('transport(5): `:` changes nothing, `:nexthop` the next hop, `transport:` g
     ['direct.test', 'smtp:direct.test'],
     ['far.test', 'smtp:[hub.test]:587'],
     ['backup.test', 'smtp:[hub.test]:587'],
-    ['no.test', 'error:5.0.0 Address is unavailable'],
+    ['no.test', 'error:5.0.0 Address is undeliverable'],
     ['drop.test', 'discard:'],
     ['wait.test', 'hold:why'],
   ] as const)

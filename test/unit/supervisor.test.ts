@@ -76,6 +76,7 @@ async function supervise(t: TestContext, program: string, more: Readonly<Record<
       hostname: 'mail.example.test',
       workers: 1,
       data_directory: join(folder, 'data'),
+      queue_directory: join(folder, 'queue'),
       virtual_uid_maps: `static:${process.getuid?.() ?? 0}`,
       virtual_gid_maps: `static:${process.getgid?.() ?? 0}`,
       smtpd_tls_cert_file: join(folder, 'cert.pem'),

@@ -9,7 +9,7 @@ if (port) {
   let engine: Engine | undefined;
   const post = (message: FromThread): void => port.postMessage(message);
   port.on('message', (message: ToThread) => {
-    if ('directory' in message) engine = new Engine(message.directory, post);
+    if ('place' in message) engine = new Engine(message.place, post);
     else if ('close' in message) {
       engine?.close();
       port.close();

@@ -3,13 +3,11 @@
 import { MailError, toMailError } from '../../lib/errors.ts';
 import { sweep, takeUpOne } from './adopt.ts';
 import { QueueDatabase, setAside } from './database.ts';
-import type { FromThread, Given, OperationName, Request, Result, SweepResult } from './protocol.ts';
+import type { FromThread, Given, OperationName, QueuePlace, Request, Result, SweepResult } from './protocol.ts';
 import * as reads from './reads.ts';
 import { isBusy, isDamaged, isDiskError, isFull } from './sqlite.ts';
 import * as writes from './writes.ts';
 
-/** How long a request waits for another process's lock. */
-const BUSY_MS = 10_000;
 const BUSY_PAUSE_MS = 3;
 /** Requests of one transaction: more make all of them wait longer. */
 const BATCH = 200;
@@ -61,6 +59,7 @@ type Answer = { readonly waiting: Waiting; readonly result: unknown } | { readon
 
 export class Engine {
   readonly #directory: string;
+  readonly #lockTimeout: number;
   readonly #post: (message: FromThread) => void;
   #db: QueueDatabase | undefined;
   #waiting: Waiting[] = [];
@@ -68,14 +67,15 @@ export class Engine {
   #recoveries = 0;
   #sweeping = new Map<Request, Generator<number, SweepResult>>();
 
-  constructor(directory: string, post: (message: FromThread) => void) {
+  constructor({ directory, lockTimeout }: QueuePlace, post: (message: FromThread) => void) {
     this.#directory = directory;
+    this.#lockTimeout = lockTimeout;
     this.#post = post;
   }
 
   take(request: Request): void {
     if (request.name === 'sweep') this.#beginSweep(request, request.given as Given<'sweep'>);
-    else this.#waiting.push({ request, deadline: performance.now() + BUSY_MS });
+    else this.#waiting.push({ request, deadline: performance.now() + this.#lockTimeout });
     this.#schedule(0);
   }
 

@@ -21,7 +21,6 @@ import {
 
 const FILE_MODE = 0o600;
 const FOLDER_MODE = 0o700;
-const FOLDERS = 256;
 /** Small messages are written with one call. */
 const GATHER = 256 * 1024;
 const READ_CHUNK = 64 * 1024;
@@ -36,6 +35,8 @@ export class QueueFiles {
   readonly directory: string;
   readonly #owner: Owner | undefined;
   readonly #sync = new FolderSync();
+  /** Folders that a power cut leaves there. */
+  readonly #durable = new Set<string>();
 
   private constructor(directory: string, owner: Owner | undefined) {
     this.directory = directory;
@@ -58,15 +59,22 @@ export class QueueFiles {
   async #makeFolders(): Promise<void> {
     const messages = messagesFolder(this.directory);
     for (const path of [messages, join(this.directory, 'corrupt')]) await this.#makeFolder(path);
-    if ((await readdir(messages)).length < FOLDERS)
-      for (let n = 0; n < FOLDERS; n++) await this.#makeFolder(join(messages, n.toString(16).padStart(2, '0')));
+    const there = await readdir(messages);
     // Also when they are there: another process may have made them a moment ago.
     await this.#sync.sync(messages);
     await this.#sync.sync(this.directory);
+    for (const name of there) this.#durable.add(join(messages, name));
   }
   async #makeFolder(path: string): Promise<void> {
     const made = await mkdir(path, { recursive: true, mode: FOLDER_MODE });
     if (made !== undefined && this.#owner) await chown(path, this.#owner.uid, this.#owner.gid);
+  }
+  /** The folder is on the disk under its name when this resolves. */
+  async #ensure(path: string): Promise<void> {
+    if (this.#durable.has(path)) return;
+    await this.#makeFolder(path);
+    await this.#sync.sync(dirname(path));
+    this.#durable.add(path);
   }
 
   /**
@@ -80,6 +88,7 @@ export class QueueFiles {
     const path = pathOf(this.directory, envelope.id);
     let handle: FileHandle;
     try {
+      await this.#ensure(dirname(path));
       handle = await open(path, 'wx', FILE_MODE);
     } catch (error) {
       // One with this id is in the queue: that one stays.

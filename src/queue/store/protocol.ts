@@ -53,7 +53,7 @@ export interface Operations {
   settle: [{ id: string; settlements: readonly Settlement[]; now: number }, FileWork];
   redirect: [{ id: string; numbers: readonly number[]; destination: string }, null];
   /** `more`: there are others whose time has come. */
-  promote: [{ now: number }, { more: boolean; next: number | null }];
+  promote: [{ now: number; latest: number }, { more: boolean; next: number | null }];
   change: [{ kind: ChangeKind; filter: QueueFilter; cursor: Cursor | null; now: number }, Page<{ changed: number } & FileWork>];
   holdDamaged: [{ id: string; reason: string }, null];
   ready: [{ after: string; limit: number }, string[]];
@@ -73,7 +73,14 @@ export interface Request<K extends OperationName = OperationName> {
   readonly name: K;
   readonly given: Given<K>;
 }
-export type ToThread = Request | { readonly directory: string } | { readonly close: true };
+export type ToThread = Request | { readonly place: QueuePlace } | { readonly close: true };
+
+/** Whose database the thread has. */
+export interface QueuePlace {
+  readonly directory: string;
+  /** Milliseconds that a request waits for another process's lock. */
+  readonly lockTimeout: number;
+}
 
 export interface ThreadError {
   readonly kind: ErrorKind;

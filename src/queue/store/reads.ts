@@ -3,13 +3,15 @@ import type { Failure, Job, QueuedMessage, QueueFilter, QueueStats, RecipientSta
 import type { QueueDatabase } from './database.ts';
 import { ofMessage } from './filter.ts';
 import type { Cursor, Given, Page } from './protocol.ts';
-import { RECIPIENT_COLUMNS, toEnvelope, toMessage, toRecipient, type MessageRow, type RecipientRow } from './rows.ts';
+import { RECIPIENT_COLUMNS, toEnvelope, toMessages, toRecipient, type MessageRow, type RecipientRow } from './rows.ts';
 
 /** Messages looked at for one page: others have their turn in between. */
 const SCANNED = 5_000;
 /** A page has no more than this of either. */
 const PAGE_MESSAGES = 200;
 const PAGE_RECIPIENTS = 5_000;
+/** Messages whose recipients are asked for at a time. */
+const TOGETHER = 25;
 const TOP_DESTINATIONS = 20;
 const START: Cursor = { arrived: Number.MIN_SAFE_INTEGER, id: '' };
 
@@ -42,7 +44,8 @@ export function jobs(db: QueueDatabase, { destination, limit, recipientsEach, bu
   const taken = new Set(busy);
   const groups: RecipientRow[][] = [];
   const rows = db.iterate<RecipientRow>(
-    `SELECT ${RECIPIENT_COLUMNS} FROM recipient INDEXED BY recipient_turn WHERE state = 'ready' AND destination = ? ORDER BY turn, message, number`,
+    `SELECT ${RECIPIENT_COLUMNS} FROM recipient INDEXED BY recipient_turn WHERE state = 'ready' AND destination BETWEEN ? AND ? ORDER BY destination, turn, message, number`,
+    destination,
     destination,
   );
   for (const row of rows) {
@@ -64,7 +67,7 @@ export const messageRow = (db: QueueDatabase, id: string): MessageRow | undefine
 
 export function find(db: QueueDatabase, id: string): QueuedMessage | null {
   const row = messageRow(db, id);
-  return row ? toMessage(db, row) : null;
+  return (row && toMessages(db, [row])[0]) ?? null;
 }
 
 /** The next messages that are meant, oldest first; may be none of those it looked at. */
@@ -96,11 +99,12 @@ export function page(db: QueueDatabase, { filter, cursor }: Given<'page'>): Page
   const found = messagePage(db, filter, cursor, PAGE_MESSAGES);
   const items: QueuedMessage[] = [];
   let recipients = 0;
-  for (const row of found.items) {
-    const message = toMessage(db, row);
-    items.push(message);
-    recipients += message.recipients.length;
-    if (recipients >= PAGE_RECIPIENTS) return { items, cursor: { arrived: row.arrived, id: row.id } };
+  for (let at = 0; at < found.items.length; at += TOGETHER) {
+    const messages = toMessages(db, found.items.slice(at, at + TOGETHER));
+    items.push(...messages);
+    recipients += messages.reduce((sum, message) => sum + message.recipients.length, 0);
+    const last = found.items[at + TOGETHER - 1];
+    if (recipients >= PAGE_RECIPIENTS && last) return { items, cursor: { arrived: last.arrived, id: last.id } };
   }
   return { items, ...(found.cursor ? { cursor: found.cursor } : {}) };
 }

@@ -51,7 +51,17 @@ export function toRecipient(row: RecipientRow): QueuedRecipient {
 
 export const toEnvelope = (row: MessageRow): QueuedEnvelope => JSON.parse(row.envelope) as QueuedEnvelope;
 
-export function toMessage(db: QueueDatabase, row: MessageRow): QueuedMessage {
-  const recipients = db.all<RecipientRow>(`SELECT ${RECIPIENT_COLUMNS} FROM recipient WHERE message = ? ORDER BY number`, row.id);
-  return { envelope: toEnvelope(row), size: row.size, recipients: recipients.map(toRecipient) };
+/** With those of their recipients that wait, by number; in the order given. Asked for together: a question each takes twice the time. */
+export function toMessages(db: QueueDatabase, rows: readonly MessageRow[]): QueuedMessage[] {
+  const recipients = new Map<string, QueuedRecipient[]>(rows.map(({ id }) => [id, []]));
+  for (const row of db.all<RecipientRow>(
+    `SELECT ${RECIPIENT_COLUMNS} FROM recipient WHERE message IN (SELECT value FROM json_each(?))`,
+    JSON.stringify([...recipients.keys()]),
+  ))
+    recipients.get(row.message)?.push(toRecipient(row));
+  return rows.map((row) => ({
+    envelope: toEnvelope(row),
+    size: row.size,
+    recipients: (recipients.get(row.id) ?? []).sort((a, b) => a.number - b.number),
+  }));
 }

@@ -16,6 +16,7 @@ import type { ChangeKind, Cursor, FileWork, Page } from './protocol.ts';
 import { isQueueId } from './queue-file.ts';
 import { isUnknownOutcome, QueueThread } from './thread.ts';
 
+const LOCK_TIMEOUT_MS = 10_000;
 /** A small queue is whole when it is opened; a big one is served while the rest of it is being looked at. */
 const RECOVERY_WAIT_MS = 1_000;
 const RECOVERY_STEP_MS = 10;
@@ -30,13 +31,15 @@ export interface QueueStoreOptions {
   readonly clock: Clock;
   /** Started (`warm`) before the process gave up its rights; closed with the store. Without one it is started now. */
   readonly thread?: QueueThread;
+  /** Milliseconds to wait for another process that writes, then it is MailError temporary `QUEUE_BUSY`; 10,000. */
+  readonly lockTimeout?: number;
 }
 
 /** @throws MailError: temporary; config for a database of another version */
 export async function openQueueStore(options: QueueStoreOptions): Promise<QueueStore> {
-  const { directory, logger, thread = new QueueThread() } = options;
+  const { directory, logger, thread = new QueueThread(), lockTimeout = LOCK_TIMEOUT_MS } = options;
   const files = await QueueFiles.open(directory);
-  thread.use(directory, logger);
+  thread.use({ directory, lockTimeout }, logger);
   try {
     for (let waited = 0; (await thread.ask('open', {})).recovering && waited < RECOVERY_WAIT_MS; waited += RECOVERY_STEP_MS)
       await sleep(RECOVERY_STEP_MS);
@@ -100,9 +103,9 @@ class DiskQueue implements QueueStore {
 
   // ---- for the runner
 
-  async promote(now: number): Promise<number | undefined> {
+  async promote(now: number, latest = Number.MAX_SAFE_INTEGER): Promise<number | undefined> {
     for (;;) {
-      const { more, next } = await this.#thread.ask('promote', { now });
+      const { more, next } = await this.#thread.ask('promote', { now, latest });
       if (!more) return next ?? undefined;
     }
   }
@@ -112,8 +115,10 @@ class DiskQueue implements QueueStore {
   jobs(destination: string, limit: number, recipientsEach: number, busy: ReadonlySet<string>): Promise<Job[]> {
     return this.#thread.ask('jobs', { destination, limit, recipientsEach, busy: [...busy] });
   }
-  async settle(id: string, settlements: readonly Settlement[]): Promise<void> {
-    await this.#carryOut(await this.#thread.ask('settle', { id, settlements, now: this.#clock.now() }));
+  async settle(id: string, settlements: readonly Settlement[]): Promise<boolean> {
+    const work = await this.#thread.ask('settle', { id, settlements, now: this.#clock.now() });
+    await this.#carryOut(work);
+    return work.gone.length > 0;
   }
   async redirect(id: string, numbers: readonly number[], destination: string): Promise<void> {
     await this.#thread.ask('redirect', { id, numbers, destination });
@@ -151,15 +156,15 @@ class DiskQueue implements QueueStore {
   // ---- for commands
 
   async *list(filter: QueueFilter): AsyncIterable<QueuedMessage> {
-    for await (const messages of this.#pages((cursor) => this.#thread.ask('page', { filter, cursor }))) yield* messages;
-  }
-  async *#pages<T>(ask: (cursor: Cursor | null) => Promise<Page<T>>): AsyncIterable<T> {
-    let cursor: Cursor | undefined;
-    do {
-      const page = await ask(cursor ?? null);
-      yield page.items;
-      cursor = page.cursor;
-    } while (cursor);
+    const ask = (cursor: Cursor | null): Promise<Page<QueuedMessage[]>> => this.#thread.ask('page', { filter, cursor });
+    let next: Promise<Page<QueuedMessage[]>> | undefined = ask(null);
+    while (next) {
+      const { items, cursor }: Page<QueuedMessage[]> = await next;
+      // The thread looks for the next page while this one is looked at.
+      next = cursor && ask(cursor);
+      next?.catch(() => undefined);
+      yield* items;
+    }
   }
   async find(id: string): Promise<QueuedMessage | undefined> {
     return isQueueId(id) ? ((await this.#thread.ask('find', { id })) ?? undefined) : undefined;
@@ -186,11 +191,19 @@ class DiskQueue implements QueueStore {
   async #change(kind: ChangeKind, filter: QueueFilter): Promise<number> {
     let changed = 0;
     const now = this.#clock.now();
-    for await (const work of this.#pages((cursor) => this.#thread.ask('change', { kind, filter, cursor, now }))) {
-      changed += work.changed;
-      await this.#carryOut(work);
-      if (work.changed > 0) this.#hint.changed();
-    }
+    let cursor: Cursor | undefined;
+    do {
+      const page: Page<{ changed: number } & FileWork> = await this.#thread.ask('change', {
+        kind,
+        filter,
+        cursor: cursor ?? null,
+        now,
+      });
+      changed += page.items.changed;
+      await this.#carryOut(page.items);
+      if (page.items.changed > 0) this.#hint.changed();
+      cursor = page.cursor;
+    } while (cursor);
     return changed;
   }
 

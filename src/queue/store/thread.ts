@@ -2,7 +2,7 @@
 import { Worker } from 'node:worker_threads';
 import { MailError } from '../../lib/errors.ts';
 import type { Logger } from '../../lib/logger.ts';
-import type { FromThread, Given, OperationName, Result, ToThread } from './protocol.ts';
+import type { FromThread, Given, OperationName, QueuePlace, Result, ToThread } from './protocol.ts';
 
 /** Requests that may wait for the thread: more are told to come back (451 4.3.0). */
 const MAX_WAITING = 2_000;
@@ -24,7 +24,7 @@ export const isUnknownOutcome = (error: unknown): boolean => error instanceof Ma
 export class QueueThread {
   #worker: Worker | undefined;
   #ready: Promise<void> | undefined;
-  #directory: string | undefined;
+  #place: QueuePlace | undefined;
   #logger: Logger | undefined;
   /** The thread that was told whose database. */
   #sentTo: Worker | undefined;
@@ -40,8 +40,8 @@ export class QueueThread {
   }
 
   /** Whose database it opens with the first request. */
-  use(directory: string, logger: Logger): void {
-    this.#directory = directory;
+  use(place: QueuePlace, logger: Logger): void {
+    this.#place = place;
     this.#logger = logger;
   }
 
@@ -58,7 +58,7 @@ export class QueueThread {
           resolve();
         } else this.#take(message);
       });
-      worker.on('error', (error) => this.#logger?.error('queue.thread.failed', { error: error.message }));
+      worker.on('error', (error: Error) => this.#logger?.error('queue.thread.failed', { error: error.message }));
       worker.on('exit', () => {
         this.#ended(worker);
         reject(unavailable('the database thread ended'));
@@ -78,13 +78,13 @@ export class QueueThread {
   /** `long`: it may take its time. @throws MailError */
   async ask<K extends OperationName>(name: K, given: Given<K>, long = false): Promise<Result<K>> {
     if (this.#closed) throw unavailable('closed');
+    await this.warm();
     if (this.#waiting.size >= MAX_WAITING)
       throw new MailError('temporary', 'QUEUE_BUSY', 'The queue is busy, try again later', { detail: 'too many requests wait' });
-    await this.warm();
     const worker = this.#worker;
-    if (!worker || this.#directory === undefined) throw unavailable('the database thread does not run');
+    if (!worker || !this.#place) throw unavailable('the database thread does not run');
     if (this.#sentTo !== worker) {
-      worker.postMessage({ directory: this.#directory } satisfies ToThread);
+      worker.postMessage({ place: this.#place } satisfies ToThread);
       this.#sentTo = worker;
     }
     const number = ++this.#last;

@@ -12,11 +12,10 @@ export const CHUNK = 50;
  */
 export function partyOf(sender: string, account: string | undefined): string {
   if (account !== undefined) return account.toLowerCase();
-  const at = sender.lastIndexOf('@');
-  const local = sender.slice(0, Math.max(at, 0));
+  const at = sender.includes('@') ? sender.lastIndexOf('@') : sender.length;
+  const local = sender.slice(0, at);
   const domain = sender.slice(at).toLowerCase();
-  if (local.includes('=')) return domain;
-  return `${local.replace(/\+.*$/s, '').toLowerCase()}${domain}`;
+  return local.includes('=') ? domain : local.replace(/\+.*$/s, '').toLowerCase() + domain;
 }
 
 /** Gives turns within one transaction. */
@@ -49,7 +48,9 @@ export class Turns {
     const last =
       this.#last.get(key) ??
       this.#one(
-        `SELECT max(turn) AS turn FROM recipient INDEXED BY recipient_party WHERE state = 'ready' AND destination = ? AND party = ?`,
+        `SELECT turn FROM recipient INDEXED BY recipient_party WHERE state = 'ready' AND (destination, party) >= (?, ?) AND (destination, party) <= (?, ?) ORDER BY destination DESC, party DESC, turn DESC LIMIT 1`,
+        destination,
+        party,
         destination,
         party,
       ) ??
@@ -58,7 +59,8 @@ export class Turns {
     if (current === undefined) {
       current =
         this.#one(
-          `SELECT turn FROM recipient INDEXED BY recipient_turn WHERE state = 'ready' AND destination = ? ORDER BY turn LIMIT 1`,
+          `SELECT turn FROM recipient INDEXED BY recipient_turn WHERE state = 'ready' AND destination BETWEEN ? AND ? ORDER BY destination, turn LIMIT 1`,
+          destination,
           destination,
         ) ?? 0;
       this.#current.set(destination, current);

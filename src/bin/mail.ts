@@ -1,0 +1,8 @@
+#!/usr/bin/env node
+// The command `mail`, by the name of GNU mailutils.
+import { launch } from '../launcher.ts';
+
+launch(import.meta.url, async () => {
+  const { runCommand } = await import('../cli/main.ts');
+  process.exitCode = await runCommand(['mail', ...process.argv.slice(2)]);
+});

@@ -1,0 +1,8 @@
+#!/usr/bin/env node
+// The command `postqueue`, by the name that administrators' scripts call.
+import { launch } from '../launcher.ts';
+
+launch(import.meta.url, async () => {
+  const { runCommand } = await import('../cli/main.ts');
+  process.exitCode = await runCommand(['postqueue', ...process.argv.slice(2)]);
+});

@@ -1,0 +1,24 @@
+// What commands use of the queue, and the queue where no server has made one.
+import { MailError } from '../../lib/errors.ts';
+import type { QueueStore } from '../../queue/types.ts';
+
+/** What commands use of the queue. */
+export type CommandQueue = Pick<
+  QueueStore,
+  'list' | 'find' | 'stats' | 'hold' | 'release' | 'retry' | 'requeue' | 'remove' | 'open'
+>;
+
+const none = (): Promise<number> => Promise.resolve(0);
+
+/** Nothing waits, nothing can be changed. */
+export const emptyQueue: CommandQueue = {
+  list: () => ({ [Symbol.asyncIterator]: () => ({ next: () => Promise.resolve({ done: true, value: undefined }) }) }),
+  find: () => Promise.resolve(undefined),
+  stats: () => Promise.resolve({ messages: 0, recipients: { ready: 0, deferred: 0, held: 0 }, bytes: 0, destinations: [] }),
+  hold: none,
+  release: none,
+  retry: none,
+  requeue: none,
+  remove: none,
+  open: (id) => Promise.reject(new MailError('corrupt', 'NO_SUCH_MESSAGE', `there is no message ${id}`)),
+};

@@ -1,0 +1,151 @@
+// The outbound queue of one process: taken into by every worker, run by one of them. What it is made of (store, client, reports, signing) comes
+// from `makeParts`; here it begins and ends with the server.
+//
+//   warm (while root) → open: store → runner asks for its lease … stop: runner ends → close: store
+import { join } from 'node:path';
+import type { Settings } from '../config/settings.ts';
+import type { OutboundQueue, ReceivedMessage } from '../delivery/types.ts';
+import type { Clock } from '../lib/clock.ts';
+import { takePlace, type Counters } from '../lib/counters.ts';
+import { errnoOf } from '../lib/errors.ts';
+import type { Logger } from '../lib/logger.ts';
+import { lockFile, type FolderLock } from '../lib/sqlite.ts';
+import type { MessageSource } from '../message/source.ts';
+import { noQueue } from '../queue/no-queue.ts';
+import { StoreQueue } from '../queue/outbound.ts';
+import { QueueRunner } from '../queue/runner.ts';
+import type { QueueLimits } from '../queue/scheduler/limits.ts';
+import type { DkimKeys } from '../policy/dkim-keys.ts';
+import type { DeliveryAgent, QueuedMessage, QueueStore, Reporter, Transports } from '../queue/types.ts';
+import type { Parts } from './parts.ts';
+
+/** What the parts of the queue may ask of the server. */
+export interface QueueContext {
+  /** Of now: a reload changes them. */
+  readonly parts: () => Parts;
+  readonly dkimKeys: () => DkimKeys | undefined;
+  readonly logger: Logger;
+  readonly clock: Clock;
+}
+
+export interface QueueParts {
+  /** Before root is given up: what comes from the program's folder, and threads. */
+  warm?(): Promise<void>;
+  openStore(): Promise<QueueStore>;
+  /** Asked for each try: answers by the tables as they are. */
+  readonly transports: Transports;
+  readonly agent: DeliveryAgent;
+  readonly reporter: Reporter;
+  /** Normalises and signs. */
+  prepare?(message: ReceivedMessage): Promise<MessageSource>;
+  /** Tells the postmaster of a message that was set aside. */
+  onCorrupt?(message: QueuedMessage, detail: string): Promise<void>;
+}
+
+export interface OutboundOptions {
+  readonly parts: QueueParts;
+  /** As they are now: a reload changes them. */
+  readonly settings: () => Settings;
+  readonly counters: Counters;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+export class Outbound implements OutboundQueue {
+  readonly #o: OutboundOptions;
+  #store: QueueStore | undefined;
+  #queue: OutboundQueue = noQueue;
+  #runner: QueueRunner | undefined;
+
+  constructor(options: OutboundOptions) {
+    this.#o = options;
+  }
+
+  get available(): boolean {
+    return this.#queue.available;
+  }
+  enqueue(...message: Parameters<OutboundQueue['enqueue']>): Promise<void> {
+    return this.#queue.enqueue(...message);
+  }
+
+  async warm(): Promise<void> {
+    await this.#o.parts.warm?.();
+  }
+
+  /** Before connections are served. @throws MailError when the store cannot be opened */
+  async open(): Promise<void> {
+    const { parts, clock, logger } = this.#o;
+    const { transports, agent, reporter } = parts;
+    const store = await parts.openStore();
+    this.#store = store;
+    this.#queue = new StoreQueue({
+      store,
+      transports,
+      clock,
+      logger,
+      ...(parts.prepare ? { prepare: (message) => parts.prepare?.(message) ?? Promise.resolve(message.source) } : {}),
+    });
+    this.#runner = new QueueRunner({
+      store,
+      transports,
+      agent,
+      reporter,
+      limits: () => queueLimits(this.#o.settings()),
+      lease: () => this.#lease(),
+      onCorrupt: async (message, detail) => parts.onCorrupt?.(message, detail),
+      clock,
+      monotonic: () => performance.now(),
+      random: Math.random,
+      logger,
+    });
+  }
+
+  /** From when on what waits is delivered: reports need the rest of the server. */
+  run(): void {
+    this.#runner?.start();
+  }
+
+  /** One place among the workers, and a lock of the folder: servers with a data_directory of their own may have been given the same queue. */
+  async #lease(): Promise<(() => void) | undefined> {
+    const place = await takePlace(this.#o.counters, 'queue', 'runner', 1);
+    if (!place) return undefined;
+    let lock: FolderLock;
+    try {
+      lock = lockFile(join(this.#o.settings().queue_directory, 'runner.lock'));
+    } catch (error) {
+      place();
+      if (/^SQLITE_(BUSY|LOCKED)/.test(errnoOf(error) ?? '')) return undefined;
+      throw error;
+    }
+    return () => {
+      lock.release();
+      place();
+    };
+  }
+
+  /** Ends what is under way, within about `grace` milliseconds; messages are still taken in. */
+  async stopRunning(grace: number): Promise<void> {
+    await this.#runner?.stop(grace);
+  }
+  /** When nobody takes messages in any more. */
+  async close(): Promise<void> {
+    this.#queue = noQueue;
+    await this.#store?.close();
+  }
+}
+
+/** The settings' limits as the runner takes them. */
+export function queueLimits(settings: Settings): QueueLimits {
+  return {
+    processes: settings.smtp_process_limit,
+    initialConcurrency: settings.initial_destination_concurrency,
+    concurrency: settings.default_destination_concurrency_limit,
+    failedCohorts: settings.default_destination_concurrency_failed_cohort_limit,
+    recipients: settings.default_destination_recipient_limit,
+    minimalBackoff: settings.minimal_backoff_time,
+    maximalBackoff: settings.maximal_backoff_time,
+    lifetime: settings.maximal_queue_lifetime,
+    bounceLifetime: settings.bounce_queue_lifetime,
+    delayWarning: settings.delay_warning_time,
+  };
+}
