@@ -149,6 +149,7 @@ export class Parts {
       queue: deps.queue,
       intents: deps.intents,
       ...(srs ? { forwardSender: (sender: string) => this.#forwardSender(sender, srs) } : {}),
+      verpDelimiters: settings.default_verp_delimiters,
       logger,
       now: () => clock.now(),
     });
