@@ -4,6 +4,7 @@ import { shortId } from '../lib/short-id.ts';
 import { prefixedSource } from '../message/source.ts';
 import { encodeXtext } from '../message/xtext.ts';
 import type { DsnRecipient, ReceivedMessage, Route, Target } from './types.ts';
+import { verpSender } from './verp.ts';
 
 type RemoteTarget = Target & { readonly kind: 'remote' };
 type RemoteRecipient = DsnRecipient & { readonly address: string };
@@ -31,8 +32,11 @@ export function targetsOf(address: string, route: Route): readonly Target[] {
   return route.kind === 'relay' ? (route.targets ?? [{ kind: 'remote', address, outside: true }]) : [];
 }
 
-/** Addresses for the queue, each once, as the first recipient that led there wants it; those without an alias first. */
-export function remoteParts(message: ReceivedMessage): RemotePart[] {
+/**
+ * Addresses for the queue, each once, as the first recipient that led there wants it; those without an alias first. With VERP each is a part of its own, whose
+ * sender names it (`verpDelimiters` where the client did not say which): a repeat then brings only what is missing.
+ */
+export function remoteParts(message: ReceivedMessage, verpDelimiters: string): RemotePart[] {
   const groups = new Map<string, { target: RemoteTarget; recipients: RemoteRecipient[] }>([]);
   const seen = new Set<string>();
   for (const { address, route, notify, orcpt } of message.envelope.recipients)
@@ -47,7 +51,22 @@ export function remoteParts(message: ReceivedMessage): RemotePart[] {
       groups.set(key, group);
     }
   const parts = [...groups.entries()].sort(([a], [b]) => Number(a !== '') - Number(b !== ''));
-  return parts.map(([, { target, recipients }]) => partOf(target, recipients));
+  const { sender, verp } = message.envelope;
+  if (verp === undefined || sender === '') return parts.map(([, { target, recipients }]) => partOf(target, recipients));
+  const delimiters = verp === '' ? verpDelimiters : verp;
+  return parts.flatMap(([, { target, recipients }]) => recipients.map((recipient) => verpPart(target, recipient, delimiters)));
+}
+
+function verpPart(target: RemoteTarget, recipient: RemoteRecipient, delimiters: string): RemotePart {
+  const part = partOf(target, [recipient]);
+  return {
+    ...part,
+    message: (original, forwardSender) => {
+      const { verp: _done, ...envelope } = original.envelope;
+      const sender = verpSender(envelope.sender, recipient.address, delimiters);
+      return part.message({ ...original, id: shortId().toUpperCase(), envelope: { ...envelope, sender } }, forwardSender);
+    },
+  };
 }
 
 /** RFC 3461 section 5.2.1: a report names the address that the sender wrote. */

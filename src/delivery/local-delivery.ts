@@ -19,6 +19,8 @@ export interface LocalDeliveryOptions {
   readonly intents: Intents;
   /** The envelope sender of a copy that an alias sends outside (SRS); without it the message's own. */
   readonly forwardSender?: (sender: string) => Promise<string>;
+  /** default_verp_delimiters. */
+  readonly verpDelimiters?: string;
   readonly logger: Logger;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -74,7 +76,8 @@ export class LocalDelivery {
 
   /** AcceptMessage. */
   readonly accept = async (message: ReceivedMessage): Promise<void> => {
-    const plan: Plan = { message, began: this.#o.now(), mailboxes: mailboxesOf(message), remote: remoteParts(message) };
+    const remote = remoteParts(message, this.#o.verpDelimiters ?? '+=');
+    const plan: Plan = { message, began: this.#o.now(), mailboxes: mailboxesOf(message), remote };
     checkLoop(plan);
     const { intents } = this.#o;
     try {
@@ -130,8 +133,9 @@ export class LocalDelivery {
     const { queue, forwardSender, logger } = this.#o;
     const own = await part.message(message, forwardSender);
     await queue.enqueue(own, part.recipients);
-    if (part.via !== undefined)
-      logger.info('delivery.forwarded', { id: message.id, as: own.id, via: part.via, from: own.envelope.sender });
+    const fields = { id: message.id, as: own.id, from: own.envelope.sender };
+    if (part.via !== undefined) logger.info('delivery.forwarded', { ...fields, via: part.via });
+    else if (own.id !== message.id) logger.info('delivery.verp', fields);
   }
   /** Those of a part that an earlier try has not put into the queue. */
   async #enqueueRest(

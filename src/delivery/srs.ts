@@ -8,7 +8,11 @@
 // HHHH: the first characters of the base64 of HMAC-SHA1 over what follows, in lower case; TT: the day, in base32. Local parts may lose their case on the way:
 // hashes are compared without it.
 import { createHmac, timingSafeEqual } from 'node:crypto';
+import { readPemFile, type PemFile } from '../config/certificates.ts';
+import type { Settings } from '../config/settings.ts';
+import { MailError } from '../lib/errors.ts';
 import { formatMailbox, parseMailbox } from '../message/address-spec.ts';
+import type { SenderRewriting } from './forwarding.ts';
 
 export interface SrsOptions {
   /** srs_domain: where rewritten senders live. */
@@ -116,4 +120,31 @@ export function parseSrsSecrets(bytes: Buffer): string[] {
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '');
+}
+
+/**
+ * What delivery asks, when the settings have both srs_domain and srs_secrets_file. `readPem` reads a file that may be root's alone; `now`: milliseconds.
+ * @throws MailError config `SRS_SECRETS` for a file that cannot be read, that everybody can read, or that is empty
+ */
+export async function loadSenderRewriting(
+  { srs_domain: domain, srs_secrets_file: file }: Pick<Settings, 'srs_domain' | 'srs_secrets_file'>,
+  now: () => number,
+  readPem: (path: string) => Promise<PemFile> = readPemFile,
+): Promise<SenderRewriting | undefined> {
+  if (domain === undefined || file === undefined) return undefined;
+  const fail = (reason: string, cause?: unknown): never => {
+    throw new MailError('config', 'SRS_SECRETS', `srs_secrets_file: ${reason}`, { cause });
+  };
+  const { bytes, mode } = await readPem(file).catch((error: unknown) => fail((error as Error).message, error));
+  if ((mode & 0o007) !== 0) fail(`${file} can be used by everybody (mode ${(mode & 0o777).toString(8)}); run chmod 600 on it`);
+  const secrets = parseSrsSecrets(bytes);
+  if (secrets.length === 0) fail(`${file} holds no secret; write a line of random characters into it`);
+  const options = (): SrsOptions => ({ domain, secrets, now: now() });
+  return {
+    forward: (sender) => srsForward(sender, options()),
+    original: (address) => {
+      const found = srsReverse(address, options());
+      return found.kind === 'address' ? found.address : found.kind === 'invalid' ? null : undefined;
+    },
+  };
 }

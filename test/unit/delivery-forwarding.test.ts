@@ -97,6 +97,40 @@ test('what is written to an address outside goes as it is; what an alias sends t
   assert.equal(events.filter(({ event }) => event === 'delivery.forwarded').length, 2);
 });
 
+test('XVERP: a message of its own for each recipient outside, whose sender names it; a repeat brings the missing ones only', async (t) => {
+  const { delivery, queued, faults, events } = await house(t);
+  const recipients = [
+    { address: 'b@out.test', route: { kind: 'relay' } } as const,
+    { address: 'c@out.test', route: { kind: 'relay' } } as const,
+    forward('list@us.test', 'a@out.test'),
+  ];
+  const sent = (verp: string, sender = 'owner@us.test') => {
+    const one = message(recipients, { sender });
+    return { ...one, envelope: { ...one.envelope, verp } };
+  };
+  let broken = true;
+  faults.enqueue = ([address]) => {
+    if (address === 'c@out.test' && broken) throw new MailError('temporary', 'X', 'no');
+  };
+  await assert.rejects(delivery.accept(sent('')));
+  broken = false;
+  await delivery.accept(sent(''));
+  assert.deepEqual(
+    queued.map((one) => [one.recipients.map(({ address }) => address).join(), one.message.envelope.sender]),
+    [
+      ['b@out.test', 'owner+b=out.test@us.test'],
+      ['c@out.test', 'owner+c=out.test@us.test'],
+      ['a@out.test', 'srs+owner+a=out.test=us.test@us.test'],
+    ],
+  );
+  assert.equal(new Set(queued.map((one) => one.message.id)).size, 3);
+  assert.ok(queued.every((one) => one.message.envelope.verp === undefined));
+  assert.equal(events.filter(({ event }) => event === 'delivery.verp').length, 2);
+  queued.length = 0;
+  await delivery.accept(sent('-=', ''));
+  assert.equal(queued[0]?.recipients.length, 2, 'nothing to make of the null sender');
+});
+
 test('the null sender stays the null sender', async (t) => {
   const { delivery, queued } = await house(t);
   await delivery.accept(message([forward('list@us.test', 'a@out.test')], { sender: '' }));

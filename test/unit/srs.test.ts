@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
+import { chmod, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { parseSrsSecrets, srsForward, srsReverse, type SrsOptions } from '../../src/delivery/srs.ts';
+import { loadSenderRewriting, parseSrsSecrets, srsForward, srsReverse, type SrsOptions } from '../../src/delivery/srs.ts';
 import { startPostsrsd } from '../support/postsrsd.ts';
 import { requireProgram } from '../support/programs.ts';
 import { seededRandom } from '../support/random.ts';
@@ -99,4 +99,25 @@ test('the day goes round after 1024 of them', () => {
   assert.match(last, /=77=/);
   assert.match(srsForward('ana@example.org', options({ now: start })), /=AA=/);
   assert.equal(back(last, { now: start + 5 * DAY }), 'ana@example.org');
+});
+
+test('the settings: both or nothing; a file that is empty, absent or open to everybody is refused', async (t) => {
+  const file = join(await tempFolder(t), 'secrets');
+  const load = (domain?: string, secrets?: string) =>
+    loadSenderRewriting({ srs_domain: domain, srs_secrets_file: secrets }, () => NOW);
+  assert.equal(await load('ours.test'), undefined);
+  assert.equal(await load(undefined, file), undefined);
+  await assert.rejects(load('ours.test', file), { code: 'SRS_SECRETS' });
+  await writeFile(file, 'secret\n', { mode: 0o600 });
+  const srs = await load('ours.test', file);
+  const forward = srs?.forward('ana@example.org') ?? '';
+  assert.equal(forward, srsForward('ana@example.org', options()));
+  assert.equal(srs?.original(forward), 'ana@example.org');
+  assert.equal(srs?.original(forward.replace('=ana', '=eva')), null);
+  assert.equal(srs?.original('info@ours.test'), undefined);
+  await chmod(file, 0o644);
+  await assert.rejects(load('ours.test', file), /everybody/);
+  await writeFile(file, '\n \n');
+  await chmod(file, 0o600);
+  await assert.rejects(load('ours.test', file), /no secret/);
 });
