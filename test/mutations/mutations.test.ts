@@ -102,11 +102,11 @@ const ORDER = {
 test('without the sync of the mail file, or of its folder, the test of the sync order fails', async (t) => {
   if ((await requireProgram(t, 'strace')) === undefined) return;
   await bites([
-    { file: 'src/storage/message-file.ts', from: '    await handle.sync();\n', to: '', test: ORDER, build: true },
+    { file: 'src/storage/message-file.ts', from: '    await syncDescriptor(fd);\n', to: '', test: ORDER, build: true },
     {
       file: 'src/storage/account-store.ts',
-      from: "      await syncFolder(join(folder, 'new')).catch(",
-      to: "      await Promise.resolve(join(folder, 'new')).catch(",
+      from: "new SharedRun(() => syncFolder(join(folder, 'new')))",
+      to: 'new SharedRun(() => Promise.resolve())',
       test: ORDER,
       build: true,
     },

@@ -94,7 +94,8 @@ async function send(host: MailHost, { rate }: EnduranceLoad, until: number): Pro
     for (;;) {
       const n = next++;
       const due = began + (n * 1000) / rate;
-      if (due >= until) break;
+      // Behind its rate on a busy machine it ends in time, too.
+      if (due >= until || performance.now() >= until) break;
       if (due > performance.now()) await pause(due - performance.now());
       await sender.command('MAIL FROM:<eva@remote.test>', '250');
       await sender.command(`RCPT TO:<${ADDRESSES[n % MAILBOXES]}>`, '250');
