@@ -2,6 +2,8 @@
 import { reloadSettings, type Settings } from '../config/settings.ts';
 import type { BoundAddress } from '../worker/listeners.ts';
 import { MailServer } from '../worker/mail-server.ts';
+import { prepareMaildrop } from '../worker/maildrop.ts';
+import { mailIdentity } from '../worker/privileges.ts';
 import { ServerLog } from '../worker/server-log.ts';
 import { inheritedSockets, notifySystemd } from '../worker/systemd.ts';
 import { Supervisor } from '../worker/supervisor.ts';
@@ -38,6 +40,7 @@ export async function runServer(
       settings.workers === 0
         ? new MailServer(settings, { logger: log.logger, dropPrivileges: true, inherited })
         : new Supervisor({ settings, logger: log.logger, inherited });
+    await prepareMaildrop(settings, file, await mailIdentity(settings));
     await server.start();
     await notifySystemd(process.env, '--ready');
     await onReady?.(server);

@@ -9,7 +9,7 @@
 import { link, readdir, rename, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { AcceptMessage, EnvelopeRecipient, ReceivedMessage, Route, Router } from '../delivery/types.ts';
-import { MailError, toMailError } from '../lib/errors.ts';
+import { toMailError, type MailError } from '../lib/errors.ts';
 import { syncFolder } from '../storage/files.ts';
 import { replyFor } from '../smtp/reply.ts';
 import type { DropEnvelope } from './format.ts';

@@ -250,8 +250,8 @@ export class SmtpSession {
       const mechanisms = authenticator.mechanisms({ secure: this.#secure });
       if (mechanisms.length > 0) lines.push(`AUTH ${mechanisms.join(' ')}`);
     }
-    lines.push(...(this.wire.tls ? ['REQUIRETLS'] : []), 'ENHANCEDSTATUSCODES', '8BITMIME', 'DSN', 'SMTPUTF8', 'CHUNKING');
-    if (this.#client.trusted) lines.push('XVERP');
+    if (this.wire.tls) lines.push('REQUIRETLS');
+    lines.push('ENHANCEDSTATUSCODES', '8BITMIME', 'DSN', 'SMTPUTF8', 'CHUNKING', ...(this.#client.trusted ? ['XVERP'] : []));
     return this.#answer(reply(250, '', lines));
   }
 

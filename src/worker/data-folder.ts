@@ -35,7 +35,7 @@ export class DataFolder {
     const { data_directory, queue_directory } = settings;
     await makeFolder('data_directory', data_directory, 0o750, identity);
     await makeFolder('data_directory', join(data_directory, 'spool'), 0o750, identity);
-    if (withQueue) await makeFolder('queue_directory', queue_directory, 0o700, identity);
+    if (withQueue) await makeFolder('queue_directory', queue_directory, 0o711, identity);
     const path = join(settings.data_directory, 'lock');
     const lock = await lockFolder(path, settings);
     if (identity && process.getuid?.() === 0) await chown(path, identity.uid, identity.gid);

@@ -24,12 +24,17 @@ import type { SmtpSessionOptions } from '../smtp/options.ts';
 import { SmtpService, type SmtpServerOptions } from '../smtp/server.ts';
 import { MailStore } from '../storage/mail-store.ts';
 import type { AccountStore } from '../storage/types.ts';
+import type { MaildropPickup } from '../maildrop/pickup.ts';
+import { maildropFolder } from '../maildrop/folder.ts';
+import { exists } from '../storage/files.ts';
 import { Health } from './health.ts';
 import { connectionsFor, imapLimits, smtpLimits } from './limits.ts';
 import { Listeners, type BoundAddress } from './listeners.ts';
 import { Outbound, type QueueContext, type QueueParts } from './outbound.ts';
 import { queueParts as ownQueueParts } from './queue-parts.ts';
+import { dropBounce, maildropPickup } from './maildrop.ts';
 import { Parts } from './parts.ts';
+import { LiveSenderRewriting } from './srs.ts';
 import { DataFolder } from './data-folder.ts';
 import { dropPrivileges, mailIdentity, type Identity } from './privileges.ts';
 import type { InheritedSocket } from './systemd.ts';
@@ -82,6 +87,8 @@ export class MailServer {
   /** The server's own queue; undefined where `queue` is somebody else's, or none. */
   readonly #outbound: Outbound | undefined;
   readonly #queue: OutboundQueue;
+  readonly #srs: LiveSenderRewriting;
+  #pickup: MaildropPickup | undefined;
   #parts: Parts;
   /** Of before a reload, while they may still be asked. */
   readonly #oldParts = new Set<Parts>();
@@ -111,6 +118,7 @@ export class MailServer {
     });
     this.#intents = new Intents(settings.data_directory, () => this.#clock.now(), this.#logger, this.#counters);
     this.#health = new Health(settings, this.#logger, () => this.#clock.now());
+    this.#srs = new LiveSenderRewriting(() => this.#clock.now());
     this.#outbound = this.#makeOutbound();
     this.#queue = deps.queue ?? this.#outbound ?? noQueue;
     this.#parts = this.#makeParts(settings);
@@ -139,6 +147,7 @@ export class MailServer {
       queue: this.#queue,
       ...(this.#deps.worker ? { throttle: this.#deps.worker.throttle, readPem: this.#deps.worker.readPem } : {}),
       intents: this.#intents,
+      srs: this.#srs,
       storeOf: (location) => this.#store.account(location),
     });
   }
@@ -167,6 +176,7 @@ export class MailServer {
       ...(this.#deps.worker ? { readPem: this.#deps.worker.readPem, lastPem: this.#deps.worker.lastPem } : {}),
     });
     this.#dkimKeys = await DkimKeys.load(settings.dkim_keys, this.#logger, this.#deps.worker?.readPem);
+    await this.#srs.load(settings, this.#deps.worker?.readPem);
     const identity = this.#deps.dropPrivileges ? await mailIdentity(settings, this.#logger) : undefined;
     await this.#listeners.bind(settings.listeners, this.#deps.inherited);
     try {
@@ -187,6 +197,7 @@ export class MailServer {
     this.#listeners.open((socket, listener) => this.#connected(socket, listener));
     this.#started = true;
     this.#outbound?.run();
+    await this.#startPickup();
     this.#logger.info(this.#deps.worker ? 'worker.ready' : 'server.ready', {
       hostname: settings.hostname,
       listeners: this.addresses.map(({ protocol, address, port }) => `${protocol}:${address}:${port}`),
@@ -206,6 +217,23 @@ export class MailServer {
     await this.#intents.recover().catch((error: unknown) => {
       this.#logger.error('delivery.recovery.failed', { error: error instanceof Error ? error.message : String(error) });
     });
+  }
+
+  /** Where there is a maildrop: a server that is part of another program has none. */
+  async #startPickup(): Promise<void> {
+    const outbound = this.#outbound;
+    if (!outbound || !(await exists(maildropFolder(this.settings.queue_directory)))) return;
+    this.#pickup = maildropPickup({
+      settings: () => this.settings,
+      parts: () => ({
+        router: this.#parts.router,
+        accept: (message) => this.#accept(message),
+        bounce: dropBounce(outbound.reporter, () => this.#clock.now()),
+      }),
+      clock: this.#clock,
+      logger: this.#logger,
+    });
+    this.#pickup.start();
   }
 
   #makeServices(): void {
@@ -282,6 +310,7 @@ export class MailServer {
       this.#health.failed(error);
       throw error;
     }
+    void this.#outbound?.reporter.reportStored(message);
     await this.#deps.onAccepted?.(message);
   }
 
@@ -319,6 +348,7 @@ export class MailServer {
     this.#parts = parts;
     await this.#certificates?.reload(certificateFiles(settings));
     await this.#dkimKeys?.reload(settings.dkim_keys);
+    await this.#srs.load(settings, this.#deps.worker?.readPem);
     this.#oldParts.add(old);
     setTimeout(() => this.#closeOld(old), PARTS_LINGER_MS).unref();
     if (!this.#deps.worker) this.#logger.info('server.reloaded', {});
@@ -335,6 +365,7 @@ export class MailServer {
     if (!this.#started) return;
     this.#started = false;
     await this.#listeners.close();
+    await this.#pickup?.stop();
     const grace = this.settings.shutdown_timeout;
     await Promise.all([
       this.#mx?.close(grace),

@@ -28,6 +28,11 @@ export interface QueueContext {
   readonly clock: Clock;
 }
 
+/** Reports on what the queue carries, and on mail for mailboxes here whose sender asked for a report of success. */
+export interface FullReporter extends Reporter {
+  reportStored(message: ReceivedMessage): Promise<void>;
+}
+
 export interface QueueParts {
   /** Before root is given up: what comes from the program's folder, and threads. */
   warm?(): Promise<void>;
@@ -35,7 +40,7 @@ export interface QueueParts {
   /** Asked for each try: answers by the tables as they are. */
   readonly transports: Transports;
   readonly agent: DeliveryAgent;
-  readonly reporter: Reporter;
+  readonly reporter: FullReporter;
   /** Normalises and signs. */
   prepare?(message: ReceivedMessage): Promise<MessageSource>;
   /** Tells the postmaster of a message that was set aside. */
@@ -98,6 +103,10 @@ export class Outbound implements OutboundQueue {
       random: Math.random,
       logger,
     });
+  }
+
+  get reporter(): FullReporter {
+    return this.#o.parts.reporter;
   }
 
   /** From when on what waits is delivered: reports need the rest of the server. */

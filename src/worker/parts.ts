@@ -55,6 +55,8 @@ export class Parts {
   readonly credentials: FindCredentials;
   readonly bindAddresses: FindBindAddresses;
   readonly suppression: SuppressionList;
+  /** bounce_languages. */
+  readonly bounceLanguages: readonly OpenTable[];
   readonly sendLimits: SendLimits;
   readonly isTrusted: (address: string) => boolean;
   readonly #open: { close(): void }[] = [];
@@ -120,6 +122,7 @@ export class Parts {
       ...(settings.smtp_bind_address === undefined ? {} : { ipv4: settings.smtp_bind_address }),
       ...(settings.smtp_bind_address6 === undefined ? {} : { ipv6: settings.smtp_bind_address6 }),
     });
+    this.bounceLanguages = tables(settings.bounce_languages);
     this.suppression = new SuppressionList({
       file: suppressionFile(settings),
       maps: tables(settings.suppression_maps),

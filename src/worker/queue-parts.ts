@@ -1,13 +1,21 @@
 // What the server's own queue is made of, from the settings: store, client, reports, signing. `outbound.ts` says when it begins and ends.
 import { networkInterfaces } from 'node:os';
+import { join } from 'node:path';
 import type { Settings } from '../config/settings.ts';
 import { systemResolver, type Resolver } from '../dns/resolver.ts';
+import { toMailError } from '../lib/errors.ts';
+import { DkimSigner } from '../policy/dkim-signer.ts';
 import { createDeliveryAgent } from '../queue/client/agent.ts';
 import { DEFAULT_CLIENT_LIMITS, type ClientLimits, type ClientOptions } from '../queue/client/options.ts';
+import { loadBounceTemplates, makeReporter } from '../queue/dsn/from-settings.ts';
+import type { DsnReporter, SendReport } from '../queue/dsn/reporter.ts';
+import { prepareOutgoing, prepareSevenBit, type PrepareOptions } from '../queue/prepare.ts';
 import { openQueueStore } from '../queue/store/store.ts';
 import { QueueThread } from '../queue/store/thread.ts';
-import type { DeliveryAgent } from '../queue/types.ts';
-import type { QueueContext, QueueParts } from './outbound.ts';
+import type { DeliveryAgent, ReportedRecipient } from '../queue/types.ts';
+import type { FullReporter, QueueContext, QueueParts } from './outbound.ts';
+import type { Parts } from './parts.ts';
+import { corruptNotice, ownMailSender } from './reports.ts';
 
 /** `resolver`: asked for MX records and addresses; the settings' servers without one. */
 export function queueParts(context: QueueContext, resolver?: Resolver): QueueParts {
@@ -16,21 +24,73 @@ export function queueParts(context: QueueContext, resolver?: Resolver): QueuePar
   let thread: QueueThread | undefined;
   // Made with the first job: the settings are not there yet.
   let agent: DeliveryAgent | undefined;
+  const send = ownMailSender({
+    router: () => parts().router,
+    accept: (message) => parts().delivery.accept(message),
+    logger,
+  });
   return {
     warm: () => (thread ??= new QueueThread()).warm(),
-    openStore: () =>
-      openQueueStore({ directory: settings().queue_directory, logger, clock, ...(thread === undefined ? {} : { thread }) }),
+    openStore: async () => {
+      await loadBounceTemplates(settings());
+      const { queue_directory: directory } = settings();
+      return openQueueStore({ directory, logger, clock, ...(thread === undefined ? {} : { thread }) });
+    },
     transports: { resolve: (recipient, sender) => parts().transports.resolve(recipient, sender) },
     agent: {
       deliver: (...job) => (agent ??= createDeliveryAgent(clientOptions(context, resolver))).deliver(...job),
       close: async () => agent?.close(),
     },
-    reporter: { report: () => Promise.resolve() },
+    reporter: reporter(context, send),
+    prepare: (message) => prepareOutgoing(message, prepareOptions(context)),
+    onCorrupt: corruptNotice({ send, hostname: () => settings().hostname, clock, logger }),
   };
 }
 
+/** Made anew for each report: a reload changes what it says. */
+function reporter({ parts, logger, clock }: QueueContext, send: SendReport): FullReporter {
+  const made = async (): Promise<DsnReporter> => {
+    const { settings, bounceLanguages } = parts();
+    const templates = await loadBounceTemplates(settings).catch((error: unknown) => {
+      logger.error('queue.templates.failed', { error: toMailError(error, 'bounce_template_file').message });
+      return undefined;
+    });
+    return makeReporter(settings, {
+      languages: bounceLanguages,
+      ...(templates ? { templates } : {}),
+      lifetime: (sender) => (sender === '' ? settings.bounce_queue_lifetime : settings.maximal_queue_lifetime),
+      delayWarning: settings.delay_warning_time,
+      send,
+      clock,
+      logger,
+    });
+  };
+  return {
+    report: async (message, recipients, source, delay) => {
+      if (parts().settings.suppress_hard_bounces) await noteFailures(parts().suppression, recipients);
+      return (await made()).report(message, recipients, source, delay);
+    },
+    reportStored: async (message) => (await made()).reportStored(message),
+  };
+}
+
+async function noteFailures(suppression: Parts['suppression'], recipients: readonly ReportedRecipient[]): Promise<void> {
+  for (const { recipient, outcome } of recipients)
+    if (outcome.kind === 'failed') await suppression.noteFailure(recipient.address, outcome.status, outcome.reason);
+}
+
+function prepareOptions({ parts, dkimKeys, logger, clock }: QueueContext): PrepareOptions {
+  const signer = new DkimSigner({
+    keys: { find: (domain) => dkimKeys()?.find(domain) ?? [] },
+    now: () => clock.now(),
+    logger,
+  });
+  return { signer, spoolFolder: join(parts().settings.data_directory, 'spool') };
+}
+
 /** As the settings are when each is asked for: a reload changes them. */
-function clientOptions({ parts, logger, clock }: QueueContext, resolver: Resolver | undefined): ClientOptions {
+function clientOptions(context: QueueContext, resolver: Resolver | undefined): ClientOptions {
+  const { parts, logger, clock } = context;
   const settings = (): Settings => parts().settings;
   return {
     get limits() {
@@ -67,6 +127,7 @@ function clientOptions({ parts, logger, clock }: QueueContext, resolver: Resolve
       const { ipv4, ipv6 } = await parts().bindAddresses(sender);
       return family === 6 ? ipv6 : ipv4;
     },
+    downgrade: (source) => prepareSevenBit(source, prepareOptions(context)),
   };
 }
 

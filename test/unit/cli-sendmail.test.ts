@@ -211,6 +211,8 @@ test('addresses: lists, groups, comments, and domains for those that lack one', 
     'a@y.test',
     'b@h.test',
   ]);
+  for (const bad of ['Ana ana@x.test', 'x y z@', '@x.test', 'a@b@c', 'a b'])
+    assert.throws(() => readRecipients(bad, 'h.test'), /bad address/, bad);
   assert.deepEqual(readRecipients('"a b"', 'h.test'), ['"a b"@h.test']);
   assert.equal(qualifiedList('a@b.test', 'h.test'), undefined);
   assert.equal(qualifiedList('root (Cron Daemon), "x, y" <z>', 'h.test'), 'Cron Daemon <root@h.test>, "x, y" <z@h.test>');

@@ -1,12 +1,13 @@
 // The queue on the disk: what goes in comes out, and what happens to recipients on the way.
 import assert from 'node:assert/strict';
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { chown, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { pathOf } from '../../src/queue/store/queue-file.ts';
 import type { Failure, QueueFilter, Settlement } from '../../src/queue/types.ts';
 import { eventually } from '../support/mail-host.ts';
 import { all, bodyOf, DESTINATION, idsOf, openQueue, queued } from '../support/queue-store.ts';
+import { tempFolder } from '../support/temp-folder.ts';
 
 const FAILURE: Failure = { status: '4.4.1', reason: 'connect to mx.remote.test[192.0.2.1]:25: Connection refused' };
 const NONE: ReadonlySet<string> = new Set();
@@ -223,7 +224,8 @@ test('stats', async (t) => {
 test('pages: every message once, also when there are many pages; promote moves all of them', async (t) => {
   const { store } = await openQueue(t);
   const ids = Array.from({ length: 260 }, (_, n) => `N${String(n).padStart(5, '0')}`);
-  const to = ['a@remote.test', 'b@remote.test', 'c@remote.test'];
+  // A page ends at 5,000 recipients.
+  const to = Array.from({ length: 20 }, (_, n) => `r${n}@remote.test`);
   await Promise.all(ids.map((id, n) => store.add(queued(id, { to, arrived: Math.floor(n / 7) }))));
   assert.deepEqual(await idsOf(store), ids);
   assert.equal((await idsOf(store, { ids })).length, ids.length);
@@ -232,11 +234,18 @@ test('pages: every message once, also when there are many pages; promote moves a
   const putOff = (number: number, nextAttempt: number): Settlement => {
     return { number, kind: 'deferred', nextAttempt, failure: FAILURE, delayReported: false };
   };
-  await Promise.all(ids.map((id, n) => store.settle(id, [putOff(0, n), putOff(1, n), putOff(2, n)])));
+  await Promise.all(
+    ids.map((id, n) =>
+      store.settle(
+        id,
+        to.map((_, number) => putOff(number, n)),
+      ),
+    ),
+  );
   assert.equal(await store.promote(249), 250);
   const jobs = await store.jobs(DESTINATION, 2_000, 50, NONE);
   assert.equal(jobs.length, 250);
-  assert.ok(jobs.every(({ recipients }) => recipients.length === 3));
+  assert.ok(jobs.every(({ recipients }) => recipients.length === 20));
 });
 
 test('a listener hears of what this and another process did', async (t) => {
@@ -284,4 +293,19 @@ test('a source that fails or lies leaves nothing behind', async (t) => {
   assert.deepEqual(await all(store), []);
   await assert.rejects(stat(pathOf(directory, 'A1')), { code: 'ENOENT' });
   await store.add(message);
+});
+
+test('what root makes belongs to the owner of the folder', async (t) => {
+  if (process.getuid?.() !== 0) return t.skip('not root');
+  const directory = await tempFolder(t);
+  await chown(directory, 65_534, 65_534);
+  const { store } = await openQueue(t, { directory });
+  await store.add(queued('A1'));
+  const names = await readdir(directory, { recursive: true });
+  for (const name of ['wake', 'queue.db', 'queue.db-wal', 'queue.db-shm', 'recover.lock', 'sweep.lock', 'corrupt'])
+    assert.ok(names.includes(name), name);
+  for (const name of names) {
+    const { uid, gid, mode } = await stat(join(directory, name));
+    assert.deepEqual([uid, gid, mode & 0o077], [65_534, 65_534, 0], name);
+  }
 });

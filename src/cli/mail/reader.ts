@@ -19,13 +19,13 @@ type Next = 'go-on' | 'quit' | 'exit';
 export class MailReader {
   readonly #box: Box;
   readonly #io: CommandIo;
-  readonly #lines: AsyncIterator<string>;
+  readonly #lines: AsyncIterator<string, undefined>;
   #current = 1;
   #printed = false;
   /** A command has failed. */
   failed = false;
 
-  constructor(box: Box, lines: AsyncIterator<string>, io: CommandIo) {
+  constructor(box: Box, lines: AsyncIterator<string, undefined>, io: CommandIo) {
     this.#box = box;
     this.#lines = lines;
     this.#io = io;
@@ -42,9 +42,9 @@ export class MailReader {
   /** Runs commands until one ends it; true when what was marked is to be written. */
   async run(): Promise<boolean> {
     for (;;) {
-      const { value, done } = await this.#lines.next();
-      if (done === true) return true;
-      const next = await this.command(value);
+      const line = await this.#lines.next();
+      if (line.done === true) return true;
+      const next = await this.command(line.value);
       if (next !== 'go-on') return next === 'quit';
     }
   }
@@ -205,9 +205,9 @@ export class MailReader {
     this.#io.out(`To: ${recipients.join(', ')}\nSubject: ${subject}\n\n`);
     const lines: string[] = [];
     for (;;) {
-      const { value, done } = await this.#lines.next();
-      if (done === true || value === '.') break;
-      lines.push(`${value}\n`);
+      const line = await this.#lines.next();
+      if (line.done === true || line.value === '.') break;
+      lines.push(`${line.value}\n`);
     }
     const letter = { recipients, subject, fields, files: [], headerInBody: false };
     await sendLetter(letter, Buffer.from(lines.join('')), this.#io);
@@ -220,8 +220,9 @@ export class MailReader {
 class CommandError extends Error {}
 
 /** Lines of standard input as text. */
-export async function* textLines(stdin: AsyncIterable<Buffer>): AsyncGenerator<string> {
+export async function* textLines(stdin: AsyncIterable<Buffer>): AsyncGenerator<string, undefined> {
   const { inputLines } = await import('../sendmail/input.ts');
   const tooMuch = (): Error => new MailError('too-large', 'INPUT_TOO_LARGE', 'too much input');
   for await (const line of inputLines(stdin, false, 64 * 1024 * 1024, tooMuch)) yield line.toString('utf8');
+  return undefined;
 }

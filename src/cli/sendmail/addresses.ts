@@ -13,9 +13,16 @@ const NO_MAILBOX = 'MISSING_MAILBOX';
 export function readRecipients(text: string, myorigin: string): string[] {
   return parseAddressList(text, LIMITS).flatMap(({ mailbox, host }) => {
     if (mailbox === null || host === null) return [];
-    if (mailbox === NO_MAILBOX) throw new Fatal(EX_DATAERR, `bad address: ${shown(text)}`);
-    return [fullAddress(formatMailbox(mailbox, host === MISSING ? '' : host), myorigin)];
+    const domain = host === MISSING ? '' : host;
+    if (mailbox === NO_MAILBOX || !standsIn(text, mailbox, domain)) throw new Fatal(EX_DATAERR, `bad address: ${shown(text)}`);
+    return [fullAddress(formatMailbox(mailbox, domain), myorigin)];
   });
+}
+
+/** The list's reader makes something of everything (`Ana ana@example.com` would be one address): what it says is to be there as such. */
+function standsIn(text: string, local: string, domain: string): boolean {
+  const at = domain === '' ? '' : `@${domain}`;
+  return [formatMailbox(local, ''), `"${local}"`].some((written) => text.includes(written + at));
 }
 
 /** A sender: `<>` and nothing are the null one. @throws Fatal EX_DATAERR */
@@ -38,20 +45,19 @@ export function qualifiedList(value: string, myorigin: string): string | undefin
   const list = parseAddressList(value, LIMITS);
   if (!list.some(({ host }) => host === MISSING)) return undefined;
   let out = '';
-  let inGroup = false;
   let first = true;
   for (const entry of list) {
     if (entry.mailbox === null) {
       out += ';';
-      inGroup = first = false;
+      first = false;
       continue;
     }
     if (!first) out += ', ';
     first = false;
     if (entry.host === null) {
       out += `${phrase(entry.mailbox)}:`;
-      inGroup = first = true;
-      if (inGroup) out += ' ';
+      out += ' ';
+      first = true;
     } else out += addressText(entry, myorigin);
   }
   return out;

@@ -10,7 +10,7 @@ export class StdioWire implements SmtpWire {
   readonly localAddress = '127.0.0.1';
   readonly tls = undefined;
   readonly #out: (text: string) => void;
-  readonly #input: AsyncIterator<Buffer>;
+  readonly #input: AsyncIterator<Buffer, unknown>;
   #buffer: Buffer = Buffer.alloc(0);
   #ended = false;
 
@@ -28,9 +28,9 @@ export class StdioWire implements SmtpWire {
   /** False at the end. */
   async #more(): Promise<boolean> {
     if (this.#ended) return false;
-    const { value, done } = await this.#input.next();
-    if (done === true) this.#ended = true;
-    else this.#buffer = Buffer.concat([this.#buffer, value]);
+    const next = await this.#input.next();
+    if (next.done === true) this.#ended = true;
+    else this.#buffer = Buffer.concat([this.#buffer, next.value]);
     return !this.#ended;
   }
 

@@ -66,8 +66,9 @@ async function readHeader(lines: AsyncGenerator<Buffer>): Promise<{ header: Mess
   const fields: string[] = [];
   let bytes = 0;
   for (;;) {
-    const { value: line, done } = await lines.next();
-    if (done || line.length === 0) return { header: new MessageHeader(fields), first: [] };
+    const next = await lines.next();
+    const line = next.done === true ? undefined : next.value;
+    if (line === undefined || line.length === 0) return { header: new MessageHeader(fields), first: [] };
     bytes += line.length + 2;
     if (bytes > MAX_HEADER) throw new Fatal(EX_DATAERR, `the header is over ${MAX_HEADER} bytes`);
     const text = line.toString('latin1');

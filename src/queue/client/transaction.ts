@@ -95,7 +95,8 @@ async function run(
   result.open = true;
   const accepted = accepts(peer, recipients, mail, each, result);
   result.sentAway = [mail, ...each, data].some((reply) => reply?.status === 'fulfilled' && reply.value.code === 421);
-  result.untouched = mail.status === 'rejected' ? (mail.reason as SessionError).kind === 'lost' : mail.value.code === 421;
+  result.untouched =
+    mail.status === 'rejected' ? (mail.reason as SessionError | undefined)?.kind === 'lost' : mail.value.code === 421;
   const goAhead = data?.status === 'fulfilled' && data.value.code >= 300 && data.value.code < 400;
   if (accepted.length > 0 && goAhead) return send(session, peer, accepted, envelope, result);
   if (accepted.length > 0) {
@@ -121,7 +122,7 @@ interface Replies {
 /** The replies to MAIL, RCPT, DATA: pipelined where that is offered (RFC 2920), else one after another as far as it makes sense. */
 async function converse(session: SmtpSession, steps: readonly [mail: Step, ...rcpt: Step[], data: Step]): Promise<Replies> {
   const ask = async (some: readonly Step[]): Promise<Settled[]> => Promise.allSettled(session.send(some));
-  const missing: Settled = { status: 'rejected', reason: new SessionError('lost', 'mail') };
+  const missing: Settled = { status: 'rejected', reason: undefined };
   if (session.extensions.has('PIPELINING')) {
     const [mail = missing, ...rest] = await ask(steps);
     return { mail, data: rest.pop(), each: rest };

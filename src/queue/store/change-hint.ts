@@ -1,15 +1,18 @@
 // Tells other processes that the queue has changed: a file, `wake`, whose time is set after a commit. A hint and no more: it may come twice, or late, or
 // (no notifications left on this host, the file taken away) not at all, hence the look every few seconds.
 import { watch, type FSWatcher } from 'node:fs';
-import { utimes, writeFile } from 'node:fs/promises';
+import { utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../lib/clock.ts';
 import { isMissing } from '../../storage/files.ts';
+import type { QueueFiles } from './files.ts';
 
+const NAME = 'wake';
 const COALESCE_MS = 5;
 const POLL_MS = 3_000;
 
 export class ChangeHint {
+  readonly #files: QueueFiles;
   readonly #path: string;
   readonly #clock: Clock;
   readonly #listeners = new Set<() => void>();
@@ -19,8 +22,9 @@ export class ChangeHint {
   #cancelTouch: (() => void) | undefined;
   #touching: Promise<void> = Promise.resolve();
 
-  constructor(directory: string, clock: Clock) {
-    this.#path = join(directory, 'wake');
+  constructor(files: QueueFiles, clock: Clock) {
+    this.#files = files;
+    this.#path = join(files.directory, NAME);
     this.#clock = clock;
   }
 
@@ -37,7 +41,7 @@ export class ChangeHint {
     });
   }
   #make(): Promise<void> {
-    return writeFile(this.#path, '', { mode: 0o600 }).catch(() => undefined);
+    return this.#files.makeFile(NAME).catch(() => undefined);
   }
 
   /** Calls back until the returned function is called. */

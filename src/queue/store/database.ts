@@ -65,6 +65,11 @@ export class QueueDatabase {
   all<T>(sql: string, ...values: Value[]): T[] {
     return this.#statement(sql).all(...values) as T[];
   }
+  /** Rows as lists of their columns. */
+  tuples<T>(sql: string, ...values: Value[]): T[] {
+    const statement = this.#statement(sql);
+    return statement.raw(true).all(...values) as T[];
+  }
   iterate<T>(sql: string, ...values: Value[]): IterableIterator<T> {
     return this.#statement(sql).iterate(...values) as IterableIterator<T>;
   }

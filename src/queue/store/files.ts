@@ -50,6 +50,7 @@ export class QueueFiles {
       const { uid, gid } = await stat(directory);
       const files = new QueueFiles(directory, process.geteuid?.() === 0 && uid !== 0 ? { uid, gid } : undefined);
       await files.#makeFolders();
+      for (const name of ['wake', 'recover.lock', 'sweep.lock']) await files.makeFile(name);
       return files;
     } catch (error) {
       throw toMailError(error, `opening the queue ${directory}`);
@@ -68,6 +69,15 @@ export class QueueFiles {
   async #makeFolder(path: string): Promise<void> {
     const made = await mkdir(path, { recursive: true, mode: FOLDER_MODE });
     if (made !== undefined && this.#owner) await chown(path, this.#owner.uid, this.#owner.gid);
+  }
+  /** An empty file in the queue's folder, unless it is there: its owner's, whoever makes it. */
+  async makeFile(name: string): Promise<void> {
+    const handle = await open(join(this.directory, name), 'a', FILE_MODE);
+    try {
+      if (this.#owner) await handle.chown(this.#owner.uid, this.#owner.gid);
+    } finally {
+      await handle.close();
+    }
   }
   /** The folder is on the disk under its name when this resolves. */
   async #ensure(path: string): Promise<void> {

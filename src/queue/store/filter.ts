@@ -38,7 +38,7 @@ export function ofMessage(filter: QueueFilter): Conditions {
   const recipient = ofRecipient(filter);
   if (recipient.sql === 'true') return message;
   return {
-    sql: `${message.sql} AND EXISTS (SELECT 1 FROM recipient WHERE recipient.message = message.id AND ${recipient.sql})`,
+    sql: `${message.sql} AND EXISTS (SELECT 1 FROM recipient WHERE recipient.message = message.serial AND ${recipient.sql})`,
     values: [...message.values, ...recipient.values],
   };
 }

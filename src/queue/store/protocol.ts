@@ -3,6 +3,7 @@ import type { ErrorKind } from '../../lib/errors.ts';
 import type { LogFields, LogLevel } from '../../lib/logger.ts';
 import type { Job, NewRecipient, QueuedEnvelope, QueuedMessage, QueueFilter, QueueStats, Settlement } from '../types.ts';
 import type { Mark } from './queue-file.ts';
+import type { RawMessages } from './rows.ts';
 
 export interface PlacedRecipient extends NewRecipient {
   readonly place: number;
@@ -58,7 +59,7 @@ export interface Operations {
   holdDamaged: [{ id: string; reason: string }, null];
   ready: [{ after: string; limit: number }, string[]];
   jobs: [{ destination: string; limit: number; recipientsEach: number; busy: readonly string[] }, Job[]];
-  page: [{ filter: QueueFilter; cursor: Cursor | null }, Page<QueuedMessage[]>];
+  page: [{ filter: QueueFilter; cursor: Cursor | null }, Page<RawMessages>];
   find: [{ id: string }, QueuedMessage | null];
   stats: [Record<string, never>, QueueStats];
   /** Looks through the files for those that no row knows. */

@@ -3,12 +3,23 @@ import type { Failure, Job, QueuedMessage, QueueFilter, QueueStats, RecipientSta
 import type { QueueDatabase } from './database.ts';
 import { ofMessage } from './filter.ts';
 import type { Cursor, Given, Page } from './protocol.ts';
-import { RECIPIENT_COLUMNS, toEnvelope, toMessages, toRecipient, type MessageRow, type RecipientRow } from './rows.ts';
+import {
+  assemble,
+  MESSAGE_COLUMNS,
+  RECIPIENT_COLUMNS,
+  recipientsOf,
+  toEnvelope,
+  toRecipient,
+  type MessageRow,
+  type RawMessages,
+  type RecipientRow,
+  type RecipientTuple,
+} from './rows.ts';
 
 /** Messages looked at for one page: others have their turn in between. */
 const SCANNED = 5_000;
 /** A page has no more than this of either. */
-const PAGE_MESSAGES = 200;
+const PAGE_MESSAGES = 1_000;
 const PAGE_RECIPIENTS = 5_000;
 /** Messages whose recipients are asked for at a time. */
 const TOGETHER = 25;
@@ -42,32 +53,37 @@ export function readyDestinations(db: QueueDatabase, { after, limit }: Given<'re
 /** Neighbours in the order of turns that belong to one message make a job. */
 export function jobs(db: QueueDatabase, { destination, limit, recipientsEach, busy }: Given<'jobs'>): Job[] {
   const taken = new Set(busy);
-  const groups: RecipientRow[][] = [];
-  const rows = db.iterate<RecipientRow>(
+  const messages = new Map<number, MessageRow | undefined>();
+  const messageOf = (serial: number): MessageRow | undefined => {
+    if (!messages.has(serial))
+      messages.set(serial, db.get<MessageRow>(`SELECT ${MESSAGE_COLUMNS} FROM message WHERE serial = ?`, serial));
+    return messages.get(serial);
+  };
+  const groups: { readonly message: MessageRow; readonly rows: RecipientRow[] }[] = [];
+  for (const row of db.iterate<RecipientRow>(
     `SELECT ${RECIPIENT_COLUMNS} FROM recipient INDEXED BY recipient_turn WHERE state = 'ready' AND destination BETWEEN ? AND ? ORDER BY destination, turn, message, number`,
     destination,
     destination,
-  );
-  for (const row of rows) {
-    if (taken.has(`${row.message}/${row.number}`)) continue;
+  )) {
+    const message = messageOf(row.message);
+    if (!message || taken.has(`${message.id}/${row.number}`)) continue;
     const group = groups.at(-1);
-    if (group && group[0]?.message === row.message && group.length < recipientsEach) group.push(row);
-    else if (groups.length < limit) groups.push([row]);
+    if (group?.message === message && group.rows.length < recipientsEach) group.rows.push(row);
+    else if (groups.length < limit) groups.push({ message, rows: [row] });
     else break;
   }
-  return groups.flatMap((group) => {
-    const message = messageRow(db, group[0]?.message ?? '');
-    if (!message) return [];
-    return [{ envelope: toEnvelope(message), size: message.size, destination, recipients: group.map(toRecipient) }];
+  return groups.map(({ message, rows }) => {
+    return { envelope: toEnvelope(message), size: message.size, destination, recipients: rows.map(toRecipient) };
   });
 }
 
 export const messageRow = (db: QueueDatabase, id: string): MessageRow | undefined =>
-  db.get<MessageRow>('SELECT id, arrived, size, envelope FROM message WHERE id = ?', id);
+  db.get<MessageRow>(`SELECT ${MESSAGE_COLUMNS} FROM message WHERE id = ?`, id);
 
 export function find(db: QueueDatabase, id: string): QueuedMessage | null {
   const row = messageRow(db, id);
-  return (row && toMessages(db, [row])[0]) ?? null;
+  if (!row) return null;
+  return assemble({ messages: [row], recipients: recipientsOf(db, [row]) })[0] ?? null;
 }
 
 /** The next messages that are meant, oldest first; may be none of those it looked at. */
@@ -84,7 +100,7 @@ export function messagePage(db: QueueDatabase, filter: QueueFilter, from: Cursor
       );
   const { sql, values } = ofMessage(filter);
   const items = db.all<MessageRow>(
-    `SELECT id, arrived, size, envelope FROM message WHERE (arrived, id) > (?, ?) ${end ? 'AND (arrived, id) <= (?, ?)' : ''} AND ${sql} ORDER BY arrived, id LIMIT ?`,
+    `SELECT ${MESSAGE_COLUMNS} FROM message WHERE (arrived, id) > (?, ?) ${end ? 'AND (arrived, id) <= (?, ?)' : ''} AND ${sql} ORDER BY arrived, id LIMIT ?`,
     after.arrived,
     after.id,
     ...(end ? [end.arrived, end.id] : []),
@@ -95,18 +111,19 @@ export function messagePage(db: QueueDatabase, filter: QueueFilter, from: Cursor
   return { items, ...(last ? { cursor: { arrived: last.arrived, id: last.id } } : {}) };
 }
 
-export function page(db: QueueDatabase, { filter, cursor }: Given<'page'>): Page<QueuedMessage[]> {
-  const found = messagePage(db, filter, cursor, PAGE_MESSAGES);
-  const items: QueuedMessage[] = [];
-  let recipients = 0;
-  for (let at = 0; at < found.items.length; at += TOGETHER) {
-    const messages = toMessages(db, found.items.slice(at, at + TOGETHER));
-    items.push(...messages);
-    recipients += messages.reduce((sum, message) => sum + message.recipients.length, 0);
-    const last = found.items[at + TOGETHER - 1];
-    if (recipients >= PAGE_RECIPIENTS && last) return { items, cursor: { arrived: last.arrived, id: last.id } };
+export function page(db: QueueDatabase, { filter, cursor }: Given<'page'>): Page<RawMessages> {
+  const { items: messages, cursor: next } = messagePage(db, filter, cursor, PAGE_MESSAGES);
+  const recipients: RecipientTuple[] = [];
+  for (let at = 0; at < messages.length; at += TOGETHER) {
+    for (const recipient of recipientsOf(db, messages.slice(at, at + TOGETHER))) recipients.push(recipient);
+    const last = messages[at + TOGETHER - 1];
+    if (recipients.length >= PAGE_RECIPIENTS && last)
+      return {
+        items: { messages: messages.slice(0, at + TOGETHER), recipients },
+        cursor: { arrived: last.arrived, id: last.id },
+      };
   }
-  return { items, ...(found.cursor ? { cursor: found.cursor } : {}) };
+  return { items: { messages, recipients }, ...(next ? { cursor: next } : {}) };
 }
 
 export function stats(db: QueueDatabase): QueueStats {

@@ -3,6 +3,7 @@ import type { Failure, QueuedEnvelope, QueuedMessage, QueuedRecipient, Recipient
 import type { QueueDatabase } from './database.ts';
 
 export interface MessageRow {
+  readonly serial: number;
   readonly id: string;
   readonly arrived: number;
   readonly size: number;
@@ -10,7 +11,8 @@ export interface MessageRow {
 }
 
 export interface RecipientRow {
-  readonly message: string;
+  /** Its serial. */
+  readonly message: number;
   readonly number: number;
   readonly address: string;
   readonly destination: string;
@@ -22,6 +24,7 @@ export interface RecipientRow {
   readonly notify: string | null;
   readonly delay_reported: number;
 }
+export const MESSAGE_COLUMNS = 'serial, id, arrived, size, envelope';
 export const RECIPIENT_COLUMNS =
   'message, number, address, destination, state, attempts, next_attempt, failure, orcpt, notify, delay_reported';
 
@@ -51,17 +54,69 @@ export function toRecipient(row: RecipientRow): QueuedRecipient {
 
 export const toEnvelope = (row: MessageRow): QueuedEnvelope => JSON.parse(row.envelope) as QueuedEnvelope;
 
-/** With those of their recipients that wait, by number; in the order given. Asked for together: a question each takes twice the time. */
-export function toMessages(db: QueueDatabase, rows: readonly MessageRow[]): QueuedMessage[] {
-  const recipients = new Map<string, QueuedRecipient[]>(rows.map(({ id }) => [id, []]));
-  for (const row of db.all<RecipientRow>(
+/** Columns of RECIPIENT_COLUMNS, in that order: a list of names for each row is most of what it takes to hand it to another thread. */
+export type RecipientTuple = readonly [
+  message: number,
+  number: number,
+  address: string,
+  destination: string,
+  state: RecipientState,
+  attempts: number,
+  nextAttempt: number,
+  failure: string | null,
+  orcpt: string | null,
+  notify: string | null,
+  delayReported: number,
+];
+
+/** Messages as they come from the database, to be put together where they are wanted. */
+export interface RawMessages {
+  readonly messages: readonly MessageRow[];
+  /** Of these messages, in no order. */
+  readonly recipients: readonly RecipientTuple[];
+}
+
+/** Those of the messages' recipients that wait. Asked for together: a question each takes twice the time. */
+export const recipientsOf = (db: QueueDatabase, messages: readonly MessageRow[]): RecipientTuple[] =>
+  db.tuples<RecipientTuple>(
     `SELECT ${RECIPIENT_COLUMNS} FROM recipient WHERE message IN (SELECT value FROM json_each(?))`,
-    JSON.stringify([...recipients.keys()]),
-  ))
-    recipients.get(row.message)?.push(toRecipient(row));
-  return rows.map((row) => ({
+    JSON.stringify(messages.map(({ serial }) => serial)),
+  );
+
+/** In the order of the messages, recipients by number. */
+export function assemble({ messages, recipients }: RawMessages): QueuedMessage[] {
+  const byMessage = new Map<number, QueuedRecipient[]>(messages.map(({ serial }) => [serial, []]));
+  for (const [
+    message,
+    number,
+    address,
+    destination,
+    state,
+    attempts,
+    next_attempt,
+    failure,
+    orcpt,
+    notify,
+    reported,
+  ] of recipients)
+    byMessage.get(message)?.push(
+      toRecipient({
+        message,
+        number,
+        address,
+        destination,
+        state,
+        attempts,
+        next_attempt,
+        failure,
+        orcpt,
+        notify,
+        delay_reported: reported,
+      }),
+    );
+  return messages.map((row) => ({
     envelope: toEnvelope(row),
     size: row.size,
-    recipients: (recipients.get(row.id) ?? []).sort((a, b) => a.number - b.number),
+    recipients: (byMessage.get(row.serial) ?? []).sort((a, b) => a.number - b.number),
   }));
 }

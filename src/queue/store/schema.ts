@@ -1,7 +1,7 @@
 // queue.db: what the queue files say, in an order in which it can be found, and what only time can tell (tries, failures, turns).
 //
-// message    one for each message in the queue
-// recipient  one for each recipient that waits: `ready` (to be tried now), `deferred` (until next_attempt), `held`. That these are states, and not
+// message    one for each message in the queue. serial: those that came together lie together
+// recipient  one for each recipient that waits, by its message's serial and its number there: `ready` (to be tried now), `deferred` (until next_attempt), `held`. That these are states, and not
 //            a comparison with the time, keeps the search for work as short as the work: promote moves those whose time has come.
 //            turn, party: who comes next at a destination (turns.ts). place: where in the queue file its mark is.
 // gone       messages that have left lately: their files may still be there, and are not taken up again
@@ -11,16 +11,17 @@ export const SCHEMA_VERSION = 1;
 
 export const SCHEMA = `
 CREATE TABLE message (
-  id TEXT PRIMARY KEY,
+  serial INTEGER PRIMARY KEY,
+  id TEXT NOT NULL UNIQUE,
   arrived INTEGER NOT NULL,
   size INTEGER NOT NULL,
   sender TEXT NOT NULL,
   envelope TEXT NOT NULL
-) WITHOUT ROWID;
+);
 CREATE INDEX message_arrived ON message (arrived, id, size);
 
 CREATE TABLE recipient (
-  message TEXT NOT NULL,
+  message INTEGER NOT NULL,
   number INTEGER NOT NULL,
   address TEXT NOT NULL,
   domain TEXT NOT NULL,

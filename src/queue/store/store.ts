@@ -14,6 +14,7 @@ import { ChangeHint } from './change-hint.ts';
 import { QueueFiles } from './files.ts';
 import type { ChangeKind, Cursor, FileWork, Page } from './protocol.ts';
 import { isQueueId } from './queue-file.ts';
+import { assemble, type RawMessages } from './rows.ts';
 import { isUnknownOutcome, QueueThread } from './thread.ts';
 
 const LOCK_TIMEOUT_MS = 10_000;
@@ -59,12 +60,12 @@ class DiskQueue implements QueueStore {
   #cancelSweep: () => void;
   #closed = false;
 
-  constructor({ directory, logger, clock }: QueueStoreOptions, files: QueueFiles, thread: QueueThread) {
+  constructor({ logger, clock }: QueueStoreOptions, files: QueueFiles, thread: QueueThread) {
     this.#logger = logger;
     this.#clock = clock;
     this.#files = files;
     this.#thread = thread;
-    this.#hint = new ChangeHint(directory, clock);
+    this.#hint = new ChangeHint(files, clock);
     this.#cancelSweep = clock.after(FIRST_SWEEP_MS, () => void this.#sweep());
   }
 
@@ -156,14 +157,14 @@ class DiskQueue implements QueueStore {
   // ---- for commands
 
   async *list(filter: QueueFilter): AsyncIterable<QueuedMessage> {
-    const ask = (cursor: Cursor | null): Promise<Page<QueuedMessage[]>> => this.#thread.ask('page', { filter, cursor });
-    let next: Promise<Page<QueuedMessage[]>> | undefined = ask(null);
+    const ask = (cursor: Cursor | null): Promise<Page<RawMessages>> => this.#thread.ask('page', { filter, cursor });
+    let next: Promise<Page<RawMessages>> | undefined = ask(null);
     while (next) {
-      const { items, cursor }: Page<QueuedMessage[]> = await next;
+      const { items, cursor }: Page<RawMessages> = await next;
       // The thread looks for the next page while this one is looked at.
       next = cursor && ask(cursor);
       next?.catch(() => undefined);
-      yield* items;
+      for (const message of assemble(items)) yield message;
     }
   }
   async find(id: string): Promise<QueuedMessage | undefined> {

@@ -32,7 +32,7 @@ export class Turns {
   }
 
   /** The turn of one more recipient that becomes ready. */
-  next(message: string, destination: string, party: string): number {
+  next(message: number, destination: string, party: string): number {
     const key = `${message}\n${destination}`;
     let chunk = this.#chunks.get(key);
     if (!chunk || chunk.left === 0) {

@@ -16,7 +16,9 @@ const CHANGED = 200;
 const HELD: Failure['status'] = '4.7.0';
 
 export const isGone = (db: QueueDatabase, id: string): boolean => db.get('SELECT 1 FROM gone WHERE id = ?', id) !== undefined;
-export const isKnown = (db: QueueDatabase, id: string): boolean => db.get('SELECT 1 FROM message WHERE id = ?', id) !== undefined;
+const serialOf = (db: QueueDatabase, id: string): number | undefined =>
+  db.get<{ serial: number }>('SELECT serial FROM message WHERE id = ?', id)?.serial;
+export const isKnown = (db: QueueDatabase, id: string): boolean => serialOf(db, id) !== undefined;
 
 export interface Numbered extends PlacedRecipient {
   readonly number: number;
@@ -39,20 +41,21 @@ export function insert(
     lowerCase(envelope.sender),
     JSON.stringify(envelope),
   );
-  if (added === 0) return;
+  const serial = added === 0 ? undefined : serialOf(db, envelope.id);
+  if (serial === undefined) return;
   const turns = new Turns(db);
   const party = partyOf(envelope.sender, envelope.account);
   for (const { number, address, destination, notify, orcpt, hold, place } of recipients)
     db.run(
       `INSERT INTO recipient (message, number, address, domain, destination, state, turn, party, next_attempt, failure, orcpt, notify, place)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-      envelope.id,
+      serial,
       number,
       address,
       domainOf(address),
       destination,
       hold === undefined ? 'ready' : 'held',
-      hold === undefined ? turns.next(envelope.id, destination, party) : 0,
+      hold === undefined ? turns.next(serial, destination, party) : 0,
       party,
       now,
       hold === undefined ? null : JSON.stringify({ status: HELD, reason: hold } satisfies Failure),
@@ -63,7 +66,8 @@ export function insert(
 }
 
 interface Row {
-  readonly message: string;
+  /** Its serial. */
+  readonly message: number;
   readonly number: number;
   readonly destination: string;
   readonly party: string;
@@ -75,15 +79,17 @@ const KEY = 'message = ? AND number = ?';
 
 export function settle(db: QueueDatabase, { id, settlements, now }: Given<'settle'>): FileWork {
   const places: Record<Mark, number[]> = { W: [], H: [], D: [] };
+  const serial = serialOf(db, id);
+  if (serial === undefined) return { marks: [], gone: [] };
   for (const settlement of settlements) {
-    const row = db.get<Row>(`SELECT ${COLUMNS} FROM recipient WHERE ${KEY}`, id, settlement.number);
+    const row = db.get<Row>(`SELECT ${COLUMNS} FROM recipient WHERE ${KEY}`, serial, settlement.number);
     if (!row) continue;
     if (settlement.kind === 'done') {
-      db.run(`DELETE FROM recipient WHERE ${KEY}`, id, settlement.number);
+      db.run(`DELETE FROM recipient WHERE ${KEY}`, serial, settlement.number);
       places.D.push(row.place);
     } else if (putOff(db, row, settlement)) places.H.push(row.place);
   }
-  return fileWork(id, places, leaveIfDone(db, id, now));
+  return fileWork(id, places, leaveIfDone(db, serial, id, now));
 }
 
 /** Says whether it is held from now on. One that was held meanwhile stays so. */
@@ -108,9 +114,9 @@ function putOff(db: QueueDatabase, row: Row, settlement: Exclude<Settlement, { k
 }
 
 /** A message without recipients leaves; says whether it did. */
-function leaveIfDone(db: QueueDatabase, id: string, now: number): boolean {
-  if (db.get('SELECT 1 FROM recipient WHERE message = ? LIMIT 1', id) !== undefined) return false;
-  if (db.run('DELETE FROM message WHERE id = ?', id) === 0) return false;
+function leaveIfDone(db: QueueDatabase, serial: number, id: string, now: number): boolean {
+  if (db.get('SELECT 1 FROM recipient WHERE message = ? LIMIT 1', serial) !== undefined) return false;
+  db.run('DELETE FROM message WHERE serial = ?', serial);
   db.run('INSERT OR REPLACE INTO gone (id, at) VALUES (?, ?)', id, now);
   return true;
 }
@@ -128,11 +134,13 @@ function makeReady(db: QueueDatabase, turns: Turns, row: Row): void {
 
 export function redirect(db: QueueDatabase, { id, numbers, destination }: Given<'redirect'>): null {
   const turns = new Turns(db);
+  const serial = serialOf(db, id);
+  if (serial === undefined) return null;
   for (const number of numbers) {
-    const row = db.get<Row>(`SELECT ${COLUMNS} FROM recipient WHERE ${KEY}`, id, number);
+    const row = db.get<Row>(`SELECT ${COLUMNS} FROM recipient WHERE ${KEY}`, serial, number);
     if (!row || row.destination === destination) continue;
-    const turn = row.state === 'ready' ? turns.next(id, destination, row.party) : 0;
-    db.run(`UPDATE recipient SET destination = ?, turn = ? WHERE ${KEY}`, destination, turn, id, number);
+    const turn = row.state === 'ready' ? turns.next(serial, destination, row.party) : 0;
+    db.run(`UPDATE recipient SET destination = ?, turn = ? WHERE ${KEY}`, destination, turn, serial, number);
   }
   return null;
 }
@@ -168,11 +176,11 @@ export function change(db: QueueDatabase, { kind, filter, cursor, now }: Given<'
   const wanted = ofRecipient(filter);
   const turns = new Turns(db);
   const work: { changed: number; marks: Marking[]; gone: string[] } = { changed: 0, marks: [], gone: [] };
-  for (const { id } of found.items) {
+  for (const { id, serial } of found.items) {
     const rows = db.all<Row>(
       `SELECT ${COLUMNS} FROM recipient WHERE message BETWEEN ? AND ? AND ${CHANGES[kind]} AND ${wanted.sql} ORDER BY message, number`,
-      id,
-      id,
+      serial,
+      serial,
       ...wanted.values,
     );
     const places: Record<Mark, number[]> = { W: [], H: [], D: [] };
@@ -180,7 +188,7 @@ export function change(db: QueueDatabase, { kind, filter, cursor, now }: Given<'
       const mark = changeOne(db, turns, kind, row, now);
       if (mark) places[mark].push(row.place);
     }
-    const { marks, gone } = fileWork(id, places, kind === 'remove' && leaveIfDone(db, id, now));
+    const { marks, gone } = fileWork(id, places, kind === 'remove' && leaveIfDone(db, serial, id, now));
     if (rows.length > 0) work.changed++;
     work.marks.push(...marks);
     work.gone.push(...gone);
@@ -221,6 +229,6 @@ function tryAgain(db: QueueDatabase, turns: Turns, row: Row, now: number): void 
 /** Its file cannot be sent: an administrator has to look. */
 export function holdDamaged(db: QueueDatabase, { id, reason }: Given<'holdDamaged'>): null {
   const failure: Failure = { status: '4.3.0', reason };
-  db.run(`UPDATE recipient SET state = 'held', failure = ? WHERE message = ?`, JSON.stringify(failure), id);
+  db.run(`UPDATE recipient SET state = 'held', failure = ? WHERE message = ?`, JSON.stringify(failure), serialOf(db, id) ?? -1);
   return null;
 }
