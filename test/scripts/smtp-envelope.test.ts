@@ -1,7 +1,7 @@
 // MAIL and RCPT: addresses, parameters, who is taken and who is not.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { OutboundQueue } from '../../src/delivery/types.ts';
+import type { OutboundQueue, ReceivedMessage } from '../../src/delivery/types.ts';
 import { MailError } from '../../src/lib/errors.ts';
 import { playSmtp, SmtpClient } from '../support/smtp-script.ts';
 import { SmtpTestServer, type KeptMessage } from '../support/smtp-server.ts';
@@ -397,4 +397,26 @@ test('row 31: RCPT to ../x and its like: 550 5.1.1', async (t) => {
     'RCPT TO:<ana/../info@example.test>': '550 5.1.1',
     'RCPT TO:<x@../example.test>': '501 5.1.3',
   });
+});
+
+test('XVERP is for those who may relay, and not for the null sender; what they send is marked as ours', async (t) => {
+  const body = 'DATA\r\nFrom: ana@example.test\r\n\r\nx\r\n.';
+  const accepted: [verp: string | undefined, trusted: boolean | undefined][] = [];
+  const accept = async ({ envelope, trusted }: ReceivedMessage): Promise<void> => void accepted.push([envelope.verp, trusted]);
+  const ours = await SmtpTestServer.start(t, { trusted: true, accept });
+  const client = await SmtpClient.hello(ours.port);
+  await client.commands(
+    ['MAIL FROM:<> XVERP', '503 5.5.4'],
+    ['MAIL FROM:<list@example.test> XVERP=ab', '501 5.5.4'],
+    ['MAIL FROM:<list@example.test> XVERP=-=', '250'],
+    ['RCPT TO:<ana@example.test>', '250'],
+  );
+  assert.match(await client.command(body.slice(0, 4)), /^354/);
+  assert.match(await client.command(body.slice(6)), /^250/);
+  client.destroy();
+  assert.deepEqual(accepted, [['-=', true]]);
+  const foreign = await SmtpTestServer.start(t);
+  const stranger = await SmtpClient.hello(foreign.port);
+  await stranger.commands(['MAIL FROM:<list@far.test> XVERP', '555 5.5.4']);
+  stranger.destroy();
 });

@@ -1,9 +1,10 @@
 // Keys for DKIM and who verifies signatures: mailauth, and dkimpy (Debian's python3-dkim), which share no code with each other or with us.
 import { generateKeyPairSync } from 'node:crypto';
+import type { TestContext } from 'node:test';
 import { dkimVerify } from 'mailauth/lib/dkim/verify.js';
 import type { DkimKey } from '../../src/policy/dkim-keys.ts';
 import { dkimRecord } from '../../src/policy/dkim-record.ts';
-import { run } from './programs.ts';
+import { requireProgram, run } from './programs.ts';
 
 export interface TestKey extends DkimKey {
   /** Of its TXT record. */
@@ -30,6 +31,18 @@ export async function verdicts(message: Buffer, keys: readonly TestKey[]): Promi
     },
   });
   return Object.fromEntries(results.map(({ selector, status }) => [String(selector), String(status.result)]));
+}
+
+/** Python with dkimpy and Ed25519; undefined after marking the test skipped. @throws in CI, when it is not there */
+export async function requireDkimpy(t: TestContext): Promise<string | undefined> {
+  const python = await requireProgram(t, 'python3');
+  if (python === undefined) return undefined;
+  const { status, stderr } = await run(python, ['-c', 'import dkim, nacl']);
+  if (status === 0) return python;
+  if (process.env['CI'] === 'true')
+    throw new Error(`python3-dkim and python3-nacl are not installed, and CI needs them: ${stderr}`);
+  t.skip('python3-dkim or python3-nacl is not installed');
+  return undefined;
 }
 
 const DKIMPY = `

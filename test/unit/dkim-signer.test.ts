@@ -4,10 +4,9 @@ import { test } from 'node:test';
 import { prefixedSource, memorySource } from '../../src/message/source.ts';
 import { RelaxedBodyHash, relaxedField } from '../../src/policy/dkim-canonical.ts';
 import { DkimSigner } from '../../src/policy/dkim-signer.ts';
-import { dkimKey, dkimpyVerdicts, keyRing, verdicts, type TestKey } from '../support/dkim.ts';
+import { dkimKey, dkimpyVerdicts, keyRing, requireDkimpy, verdicts, type TestKey } from '../support/dkim.ts';
 import { captureLog } from '../support/log-capture.ts';
 import { readAll } from '../support/message-source.ts';
-import { requireProgram } from '../support/programs.ts';
 import { seededRandom } from '../support/random.ts';
 
 const NOW = Date.UTC(2026, 10, 24, 13, 41, 13);
@@ -30,7 +29,7 @@ async function signed(message: Buffer, ...keys: readonly TestKey[]): Promise<Buf
 }
 
 test('a signature of each key: RSA and Ed25519 hold for mailauth and for dkimpy', async (t) => {
-  const python = await requireProgram(t, 'python3');
+  const python = await requireDkimpy(t);
   if (python === undefined) return;
   const message = await signed(MESSAGE, rsa, ed);
   assert.deepEqual(await verdicts(message, [rsa, ed]), { default: 'pass', ed: 'pass' });
@@ -54,7 +53,7 @@ const BODIES: readonly (readonly [name: string, body: string])[] = [
   ['a dot', '.\r\n..\r\n'],
 ];
 test('signatures hold for bodies that canonicalisation is about', async (t) => {
-  const python = await requireProgram(t, 'python3');
+  const python = await requireDkimpy(t);
   if (python === undefined) return;
   const messages: Buffer[] = [];
   for (const [name, body] of BODIES) {
@@ -97,7 +96,7 @@ test('what makes a message what it is cannot be changed or added; trace fields c
 });
 
 test('a field that ends in a byte that other readers take for white space: the signature holds', async (t) => {
-  const python = await requireProgram(t, 'python3');
+  const python = await requireDkimpy(t);
   if (python === undefined) return;
   const message = await signed(
     Buffer.from('From: a@example.test\r\nSubject: voil\u00e0\r\nTo: \u00e0\r\n\r\nvoil\u00e0\r\n'),

@@ -4,10 +4,9 @@ import type { ReceivedMessage } from '../../src/delivery/types.ts';
 import { memorySource, type MessageSource } from '../../src/message/source.ts';
 import { DkimSigner } from '../../src/policy/dkim-signer.ts';
 import { prepareOutgoing, prepareSevenBit, type PrepareOptions } from '../../src/queue/prepare.ts';
-import { dkimKey, dkimpyVerdicts, keyRing, verdicts } from '../support/dkim.ts';
+import { dkimKey, dkimpyVerdicts, keyRing, requireDkimpy, verdicts } from '../support/dkim.ts';
 import { captureLog } from '../support/log-capture.ts';
 import { readAll } from '../support/message-source.ts';
-import { requireProgram } from '../support/programs.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 const key = dkimKey('example.test', 'default');
@@ -34,7 +33,7 @@ function watched(...parts: string[]): MessageSource & { disposed: boolean } {
 }
 
 test('row 17: bare CR or LF in a message going out: CRLF only, lines at most 998, DKIM verifies', async (t) => {
-  const python = await requireProgram(t, 'python3');
+  const python = await requireDkimpy(t);
   if (python === undefined) return;
   const folder = await tempFolder(t);
   const header = 'Subject: x\nFrom: a@example.test\r';
