@@ -2,7 +2,8 @@
 import { errnoOf, MailError } from '../lib/errors.ts';
 import type { Command, CommandIo } from './command.ts';
 import { getopt, UsageError } from './getopt.ts';
-import { openBox, type BoxMessage } from './mail/box.ts';
+import { openBox } from './mail/box.ts';
+import { type BoxMessage } from './mail/box-types.ts';
 import { fieldOf, personOf } from './mail/summary.ts';
 import { mailboxFor } from './mail/where.ts';
 import { EX_USAGE } from './sysexits.ts';

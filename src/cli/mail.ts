@@ -2,7 +2,8 @@
 import { errnoOf, MailError } from '../lib/errors.ts';
 import type { Command, CommandIo } from './command.ts';
 import { getopt, UsageError, type GivenOption } from './getopt.ts';
-import { openBox, type Box } from './mail/box.ts';
+import { openBox } from './mail/box.ts';
+import { type Box } from './mail/box-types.ts';
 import { MailReader, textLines } from './mail/reader.ts';
 import { readAll, sendLetter, type Letter } from './mail/send.ts';
 import { summaryLine } from './mail/summary.ts';

@@ -73,7 +73,7 @@ function text(value: unknown): string {
   if (value === undefined || value === null) return '';
   if (typeof value === 'boolean') return value ? 'yes' : 'no';
   if (Array.isArray(value)) return value.map(text).join(', ');
-  return typeof value === 'object' ? JSON.stringify(value) : String(value);
+  return typeof value === 'string' ? value : JSON.stringify(value);
 }
 
 function show(found: ReadonlyMap<string, string>, names: readonly string[], bare: boolean, io: CommandIo): number {

@@ -16,7 +16,7 @@ const USAGE = `usage: sendmail [options] [recipient ...]
   -F NAME         full name for a From field that is missing
   -N WORDS, -R WORD, -V ID   notices wanted (never, or success,failure,delay), how much they hold (full, hdrs), their envelope id
   -B 7BIT|8BITMIME   body type
-  -bm             sends a message (the default); -bs speaks SMTP; -bv reports by mail where the recipients' mail would go
+  -bm             sends a message (the default); -bs speaks SMTP
   -bp             lists the queue (mailq); -q sends what waits (postqueue -f); -bi, -I newaliases
   -C FILE         settings file or its folder
   others of Postfix's are accepted and change nothing
@@ -61,6 +61,8 @@ function otherCommand({ mode, config }: SendmailOptions): string[] | undefined {
 }
 
 async function perform(options: SendmailOptions, io: CommandIo): Promise<number> {
+  // Nothing may be sent then.
+  if (options.mode === 'verify') throw new Fatal(EX_UNAVAILABLE, '-bv is not supported');
   const settings = await findToolSettings({
     env: io.env,
     cwd: io.cwd,

@@ -163,6 +163,7 @@ test('exit statuses: a bad address, a message that is too large, no maildrop, wr
   assert.equal((await house.sendmail(['-f', 'x y z@', 'root'], 'Subject: x\n\n')).status, 65);
   assert.equal((await house.sendmail(['-t'], 'To: <a@b\0c.test>\n\n')).status, 65);
   assert.equal((await house.sendmail(['root'], `Subject: x\n\n${'x'.repeat(1000)}\n`)).status, 69);
+  assert.equal((await house.sendmail(['-bv', 'root'], 'Subject: x\n\n')).status, 69);
   assert.deepEqual(await house.names('maildrop'), [], 'nothing is left of them');
   await rm(house.path(), { recursive: true });
   assert.equal((await house.sendmail(['root'], 'Subject: x\n\n')).status, 75);

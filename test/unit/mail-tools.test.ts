@@ -68,7 +68,7 @@ for (const kind of ['maildir', 'mbox'] as const) {
     const saved = join(at.house.folder, 'saved');
     const first = await at.run(['mail', '-f', at[kind]], 'p 1\nd *\nu 2\ns 2 saved\nh\nq\n');
     assert.equal(first.status, 0, first.stderr);
-    assert.match(first.stdout, new RegExp(`^"${at[kind]}": 2 messages\n>N   1 Ana                Mon Nov  2 `));
+    assert.match(first.stdout, new RegExp(`^"${at[kind]}": 2 messages\n>N {3}1 Ana {16}Mon Nov {2}2 `));
     assert.ok(first.stdout.includes(ONE));
     assert.match(first.stdout, /^>\* {3}1 Ana/m);
     assert.ok(first.stdout.endsWith(`Held 1 message in ${at[kind]}\n`));

@@ -7,7 +7,7 @@ import { headerLength } from '../../message/headers.ts';
 import { INBOX, pathOf } from '../../storage/mailbox-names.ts';
 import { MailStore } from '../../storage/mail-store.ts';
 import type { Mailbox, MailboxPath, MessageRow, Uid } from '../../storage/types.ts';
-import { kindOf, type Box, type BoxMessage } from './box.ts';
+import { kindOf, type Box, type BoxMessage } from './box-types.ts';
 
 const MAX_HEADER = 65_536;
 

@@ -3,7 +3,7 @@ import { appendFile, open, readFile, stat } from 'node:fs/promises';
 import { MailError } from '../../lib/errors.ts';
 import { headerLength } from '../../message/headers.ts';
 import { withDotlock } from '../../storage/dotlock.ts';
-import type { Box, BoxMessage } from './box.ts';
+import type { Box, BoxMessage } from './box-types.ts';
 import { formatEntry, parseMbox, separatorDate, unquoted, type MboxEntry } from './mbox.ts';
 
 /** Bytes of a file. */

@@ -2,7 +2,7 @@
 import { decodeWords } from '../../message/encoded-words.ts';
 import { parseAddressList } from '../../message/addresses.ts';
 import { parseRfc5322Date } from '../../message/date.ts';
-import type { BoxMessage } from './box.ts';
+import type { BoxMessage } from './box-types.ts';
 import { formatShort } from './dates.ts';
 
 const LIMITS = { addressBytes: 10_000, addresses: 100 };

@@ -5,7 +5,8 @@ import type { CommandIo } from '../command.ts';
 import { localUser } from '../sendmail/local-user.ts';
 import { settingsFileFor } from '../settings-file.ts';
 import { AccountContext } from '../user/context.ts';
-import { kindOf, pathOfUrl } from './box.ts';
+import { pathOfUrl } from './box.ts';
+import { kindOf } from './box-types.ts';
 
 /** `-u USER`; an address is looked up in virtual_mailbox_maps. @throws MailError config */
 export async function mailboxOfUser(user: string, io: CommandIo): Promise<string> {
