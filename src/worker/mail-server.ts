@@ -310,7 +310,8 @@ export class MailServer {
       this.#health.failed(error);
       throw error;
     }
-    void this.#outbound?.reporter.reportStored(message);
+    // The source is gone once this has returned.
+    await this.#outbound?.reporter.reportStored(message);
     await this.#deps.onAccepted?.(message);
   }
 

@@ -70,7 +70,10 @@ function reporter({ parts, logger, clock }: QueueContext, send: SendReport): Ful
       if (parts().settings.suppress_hard_bounces) await noteFailures(parts().suppression, recipients);
       return (await made()).report(message, recipients, source, delay);
     },
-    reportStored: async (message) => (await made()).reportStored(message),
+    reportStored: async (message) => {
+      if (message.envelope.recipients.some(({ notify }) => notify?.includes('SUCCESS')))
+        await (await made()).reportStored(message);
+    },
   };
 }
 

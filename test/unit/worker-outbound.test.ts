@@ -71,7 +71,7 @@ test('mail of a client in mynetworks goes through the queue to its agent; the se
   const job = await eventually(async () => host.jobs[0], 'the job');
   assert.deepEqual([job.destination, job.envelope.sender], ['smtp:outside.test', 'ana@example.test']);
   await eventually(async () => host.store.rows.length === 0, 'the settlement');
-  assert.equal((await stat(join(host.folder, 'queue'))).mode & 0o777, 0o700);
+  assert.equal((await stat(join(host.folder, 'queue'))).mode & 0o777, 0o711);
   await host.server.stop();
   assert.deepEqual(host.closed, ['agent', 'store']);
 });
