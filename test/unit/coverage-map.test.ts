@@ -15,10 +15,10 @@ import { SmtpSender } from '../support/smtp-send.ts';
 
 const PROMISED_ROWS = [
   ...[
-    1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 22, 24, 25, 26, 28, 30, 31, 32, 33, 34, 35, 36, 37, 38,
-    40,
+    1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24, 25, 26, 27, 28, 30, 31, 32, 33, 34, 35, 36,
+    37, 38, 40,
   ],
-  ...[41, 42, 45, 46, 47, 48],
+  ...[41, 42, 44, 45, 46, 47, 48],
 ];
 type CoverageMap = Record<string, Record<string, { file: string; test: string }[]>>;
 const map = parse(await readFile(join(PROJECT, 'test', 'coverage-map.yaml'), 'utf8')) as CoverageMap;
