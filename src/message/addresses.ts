@@ -1,5 +1,6 @@
 // Address lists in header fields (RFC 5322 sections 3.4 and 4.4), read tolerantly: what senders really write always gives some result, in
 // linear time.
+import { trimBlanks } from './blanks.ts';
 import { formatMailbox, parseMailbox, type MailboxAddress } from './address-spec.ts';
 import { DEFAULT_MIME_LIMITS, type EnvelopeAddress } from './types.ts';
 
@@ -134,7 +135,7 @@ class ListReader {
     }
     this.doubtful ||= this.#at >= this.#text.length;
     const comment = this.#text.slice(start, this.#at++);
-    return comment.replace(/\\([^])/g, '$1').trim();
+    return trimBlanks(comment.replace(/\\([^])/g, '$1'));
   }
 
   #readQuoted(): string {
@@ -239,11 +240,11 @@ class ListReader {
     // `a@b <c@d>`: what stands before the angle is a name.
     const before = this.#bare ? [`${this.#bare.local}@${this.#bare.host}`, ...this.#words] : this.#words;
     if (this.#angle) {
-      const name = before.join(' ').trim() || this.#comment;
+      const name = trimBlanks(before.join(' ')) || this.#comment;
       return this.#angle.local === '' && this.#angle.host === '' && name === '' ? { name } : { name, address: this.#angle };
     }
     if (this.#bare) return { name: this.#comment, address: { route: null, ...this.#bare } };
-    const words = this.#words.join(' ').trim();
+    const words = trimBlanks(this.#words.join(' '));
     return words === '' ? { name: '' } : { name: this.#comment, address: { route: null, local: words, host: '' } };
   }
 }

@@ -1,4 +1,5 @@
 // A header block (RFC 5322 section 2.2) as bytes: its fields, and the few changes that a submission server may make to it.
+import { trimBlanks } from './blanks.ts';
 import { MailError } from '../lib/errors.ts';
 
 const CR = 0x0d;
@@ -67,7 +68,7 @@ function fieldAt(block: Buffer, start: number, end: number): HeaderField | undef
 
 /** A field's value read as latin1, unfolded (line ends removed, white space kept), without white space at its ends; at most `max` bytes of it. */
 export function fieldValue(block: Buffer, field: HeaderField, max = 65_536): string {
-  return unfold(block.toString('latin1', field.valueStart, Math.min(field.end, field.valueStart + max))).trim();
+  return trimBlanks(unfold(block.toString('latin1', field.valueStart, Math.min(field.end, field.valueStart + max))));
 }
 
 /** Removes line ends; a tab that begins a folded line becomes a space, as Dovecot shows it. */

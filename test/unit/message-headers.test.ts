@@ -58,3 +58,10 @@ test('row 24: an added header line is one line', () => {
       (error) => error instanceof MailError && error.code === 'HEADER_INJECTION',
     );
 });
+
+test('a value that ends in raw UTF-8 keeps its last byte, which latin1 calls a no-break space', () => {
+  const block = Buffer.from('Subject: \t ma\u00f1ana ser\u00e0 \r\n\r\n', 'utf8');
+  const [subject] = parseFields(block, LIMITS);
+  assert.ok(subject);
+  assert.equal(Buffer.from(fieldValue(block, subject), 'latin1').toString('utf8'), 'ma\u00f1ana ser\u00e0');
+});
