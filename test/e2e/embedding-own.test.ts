@@ -35,7 +35,8 @@ test('createMailServer runs the real server from an object: it takes mail into a
   const directory = await tempFolder(t);
   const { events, logger } = captureLog();
   await using server = await createMailServer({
-    settings: settingsOf(),
+    // Nothing of a test goes outside.
+    settings: settingsOf({ default_transport: 'hold:for a look' }),
     directory,
     log: (level, event, fields) => logger.log(level, event, fields),
   });
@@ -50,7 +51,8 @@ test('createMailServer runs the real server from an object: it takes mail into a
   const stored = events.find(({ event }) => event === 'delivery.stored')?.fields;
   const file = await readFile(join(directory, 'vhosts/example.test/ana/new', String(stored?.['file'])), 'latin1');
   assert.match(file, /^Return-Path: <shop@shop\.test>\n[^]*\nIt works\.\n$/);
-  await assert.rejects(deliverBySmtp(portOf(server), { ...MAIL, to: ['x@elsewhere.test'] }), /451 4\.3\.0/);
+  await deliverBySmtp(portOf(server), { ...MAIL, to: ['x@elsewhere.test'] });
+  assert.ok(events.some(({ event }) => event === 'queue.queued'));
   const port = portOf(server);
   await server.stop();
   await server.stop();
