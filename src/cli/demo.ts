@@ -142,6 +142,8 @@ function settingsText(): string {
       workers: 0,
       data_directory: 'data',
       queue_directory: 'queue',
+      // What is tried out here reaches nobody outside: it waits in the queue.
+      default_transport: 'hold:this is the demo',
       certificates: [{ domains: [DOMAIN, `mail.${DOMAIN}`], cert: 'cert.pem', key: 'key.pem' }],
       log: { file: 'buzon.log' },
       listeners: Object.entries(PORTS).map(([protocol, port]) => ({ protocol, address: '127.0.0.1', port })),
