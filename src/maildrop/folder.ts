@@ -47,7 +47,14 @@ export async function makeMaildrop(
     for (const path of [pickupFolder(queueDirectory), corruptFolder(queueDirectory)]) await makeFolder(path, 0o700, give);
     await makeFolder(maildropFolder(queueDirectory), MAILDROP_MODE, give);
   } catch (error) {
-    throw new MailError('config', 'NO_MAILDROP', `cannot make the folder ${maildropFolder(queueDirectory)}`, { cause: error });
+    throw new MailError(
+      'config',
+      'NO_MAILDROP',
+      `cannot make the folder ${maildropFolder(queueDirectory)}: make it, or set another queue_directory`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 

@@ -33,7 +33,6 @@ async function localHost(t: TestContext): Promise<LocalHost> {
   });
   t.after(() => host[Symbol.asyncDispose]());
   const queue = join(host.directory, 'queue');
-  await writeFile(host.settingsFile, `${await readFile(host.settingsFile, 'utf8')}queue_directory: ${queue}\n`);
   const settings = await loadSettings(host.settingsFile);
   await prepareMaildrop(settings, host.settingsFile, TREE_OWNER);
   // As on a host where the settings are nobody's business.

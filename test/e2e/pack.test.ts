@@ -150,7 +150,11 @@ test('every example is among those that are run', async () => {
 
 test('the commands of the package are installed and run', async () => {
   const { bin } = await readManifest(installed());
-  assert.deepEqual(Object.keys(bin), ['buzon', 'mailq', 'postcat', 'postmap', 'postqueue', 'postsuper']);
+  assert.deepEqual(Object.keys(bin), [
+    'buzon',
+    ...['frm', 'mail', 'mailq', 'messages', 'movemail', 'newaliases'],
+    ...['postcat', 'postconf', 'postmap', 'postqueue', 'postsuper', 'sendmail'],
+  ]);
   await writeFile(join(folder, 'virtual'), 'sales@example.test  ana@example.test\n');
   // A bin is a link whose first line asks for `node`: the one that runs this.
   const env = { ...cleanEnvironment(), PATH: `${join(process.execPath, '..')}:${process.env['PATH'] ?? ''}` };

@@ -131,7 +131,7 @@ test('without the check of recipients the test of unknown ones fails', async () 
   await bites([
     {
       file: 'src/delivery/router.ts',
-      from: "    if (expansion.targets.size === 0) return { kind: 'unknown-user' };\n",
+      from: "    if (targets.size === 0) return rejection ? { kind: 'rejected', ...rejection } : { kind: 'unknown-user' };\n",
       to: '',
       test: {
         file: 'test/unit/router-lookup.test.ts',

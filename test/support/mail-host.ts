@@ -111,6 +111,7 @@ export class MailHost {
     await writeFile(this.ca, cert);
     await writeFile(join(this.directory, 'key.pem'), key, { mode: 0o600 });
     await this.ownedFolder(join(this.directory, 'data'));
+    await this.ownedFolder(join(this.directory, 'queue'));
     const listeners = Object.entries<number>({ ...this.ports }).map(([protocol, port]) => ({
       protocol,
       address: '127.0.0.1',
