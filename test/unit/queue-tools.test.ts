@@ -95,12 +95,12 @@ test('queue tools: root sees and changes the queue, and every file stays its own
 });
 
 test('queue tools: where no server has made a queue there is none, and none is made', async () => {
-  await using host = await MailHost.create({ settings: { queue_directory: 'queue' } });
+  await using host = await MailHost.create({ settings: { queue_directory: 'none' } });
   assert.deepEqual(await buzon(host, ['queue', 'list']), { status: 0, stdout: 'nothing is waiting\n', stderr: '' });
   assert.equal((await buzon(host, ['queue', 'delete', '--all'])).stdout, '0 messages deleted\n');
   assert.match((await buzon(host, ['queue', 'stats'])).stdout, /^0 messages, 0B\n/);
   assert.doesNotMatch((await buzon(host, ['verify'])).stdout, /queue/);
-  await assert.rejects(stat(join(host.directory, 'queue')));
+  await assert.rejects(stat(join(host.directory, 'none')));
 });
 
 test('queue tools: as programs, for root, the owner, and nobody else', async (t) => {
