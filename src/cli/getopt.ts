@@ -5,6 +5,8 @@ export interface OptionSpec {
   readonly short: string;
   /** Long name → its letter. A name that stands for no letter has a word here, which `options` gives then. */
   readonly long?: Readonly<Record<string, string>>;
+  /** Options end at the first argument that is none, as POSIX has it (Postfix's commands); else they are found between the others, too. */
+  readonly posix?: boolean;
   /** Words of `long` that take an argument; letters go by `short`. */
   readonly longWithValue?: readonly string[];
 }
@@ -34,8 +36,13 @@ export function getopt(args: readonly string[], spec: OptionSpec): Arguments {
       rest.push(...args.slice(i + 1));
       break;
     }
-    if (arg === '-' || !arg.startsWith('-')) rest.push(arg);
-    else if (arg.startsWith('--') && spec.long) i += longOption(arg, args[i + 1], spec, options);
+    if (arg === '-' || !arg.startsWith('-')) {
+      if (spec.posix) {
+        rest.push(...args.slice(i));
+        break;
+      }
+      rest.push(arg);
+    } else if (arg.startsWith('--') && spec.long) i += longOption(arg, args[i + 1], spec, options);
     else i += shortOptions(arg, args[i + 1], spec, options);
   }
   return { options, rest };

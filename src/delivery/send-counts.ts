@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import { sleep, yieldToLoop } from '../lib/async.ts';
 import { errnoOf, MailError } from '../lib/errors.ts';
-import { openCounts, type CountsDatabase } from '../lib/sqlite.ts';
+import { isBusy, openCounts, type CountsDatabase } from '../lib/sqlite.ts';
 
 const SLOT_MS = 300_000;
 export const HOUR_MS = 3_600_000;
@@ -126,7 +126,7 @@ export class SendCounts {
       } catch (error) {
         const code = errnoOf(error) ?? '';
         if (/^SQLITE_(CORRUPT|NOTADB)/.test(code)) this.close();
-        else if (!/^SQLITE_(BUSY|LOCKED)/.test(code)) throw unavailable(error);
+        else if (!isBusy(error)) throw unavailable(error);
         if (waited > BUSY_WAIT_MS) throw unavailable(error);
       }
       await sleep(pause);

@@ -44,6 +44,10 @@ export class SharedRun {
   constructor(work: () => Promise<void>) {
     this.#work = work;
   }
+  /** True while nothing runs or waits. */
+  get idle(): boolean {
+    return !this.#running && !this.#next;
+  }
   /** Resolves when a run that began after this call has ended. @throws what that run throws */
   run(): Promise<void> {
     if (!this.#running) return this.#start();

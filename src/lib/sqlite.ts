@@ -2,6 +2,7 @@
 // better-sqlite3 outside of storage/. Looking up one key in an open file is a matter of microseconds and done in place.
 import { rmSync } from 'node:fs';
 import Database from 'better-sqlite3';
+import { errnoOf } from './errors.ts';
 
 /** "Bzmp": told apart from other programs' SQLite files. */
 const APPLICATION_ID = 0x427a6d70;
@@ -67,6 +68,9 @@ export interface FolderLock {
   release(): void;
 }
 
+/** Another process holds the lock. */
+export const isBusy = (error: unknown): boolean => /^SQLITE_(BUSY|LOCKED)/.test(errnoOf(error) ?? '');
+
 /** @throws Error `SQLITE_BUSY` when another process holds it, or whatever opening the file says */
 export function lockFile(file: string): FolderLock {
   const db = new Database(file, { timeout: 0 });
@@ -77,6 +81,16 @@ export function lockFile(file: string): FolderLock {
     throw error;
   }
   return { release: () => db.close() };
+}
+
+/** Undefined when another process holds it. @throws whatever else opening the file says */
+export function tryLockFile(file: string): FolderLock | undefined {
+  try {
+    return lockFile(file);
+  } catch (error) {
+    if (isBusy(error)) return undefined;
+    throw error;
+  }
 }
 
 /** A lock that any number of processes hold at a time; `lockFile` on the same file fails while one does. @throws as lockFile */

@@ -7,6 +7,7 @@ import { formatRfc5322 } from '../message/date.ts';
 import { prefixedSource, replaceHead, type MessageSource } from '../message/source.ts';
 import { MailError } from '../lib/errors.ts';
 import { ChunkScanner } from '../smtp/data-scanner.ts';
+import { messageIdOf } from '../smtp/hand-over.ts';
 import { IncomingMessage } from '../smtp/incoming-message.ts';
 import type { SmtpLimits } from '../smtp/limits.ts';
 import { whyForeign } from './folder.ts';
@@ -102,7 +103,7 @@ async function readMessage(handle: FileHandle, first: Buffer, options: ReadOptio
       source: prefixedSource(receivedField(options, uid), replaceHead(source, headLength, edited)),
       original: source,
       deliveredTo,
-      messageId: /^message-id:[ \t]*([^\r\n]{1,300})/im.exec(edited.toString('latin1', 0, CHUNK))?.[1]?.trim() ?? '',
+      messageId: messageIdOf(edited),
       eightBit,
     };
   } catch (error) {

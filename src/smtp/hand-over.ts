@@ -39,7 +39,7 @@ export async function handOver(message: Handover, options: SmtpSessionOptions, l
       from: sender,
       size: source.size,
       recipients: recipients.length,
-      messageId: messageId(edited),
+      messageId: messageIdOf(edited),
       ...(account ? { user: account.address, mechanism: client.mechanism } : {}),
     });
     refund = await transaction.meter?.charge();
@@ -83,5 +83,5 @@ function received({ id, transaction, hop }: Handover, options: SmtpSessionOption
 }
 
 /** For the log. */
-const messageId = (header: Buffer): string =>
+export const messageIdOf = (header: Buffer): string =>
   /^message-id:[ \t]*([^\r\n]{1,300})/im.exec(header.toString('latin1', 0, 65_536))?.[1]?.trim() ?? '';

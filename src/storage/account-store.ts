@@ -1,12 +1,13 @@
 // An account's mailboxes in its Maildir++ tree, and the ways in for messages: local delivery and APPEND.
 import { rename, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Mutex, SharedRun } from '../lib/async.ts';
+import { Mutex } from '../lib/async.ts';
 import type { Clock } from '../lib/clock.ts';
 import { errnoOf, MailError, toMailError } from '../lib/errors.ts';
 import type { MessageSource } from '../message/source.ts';
 import type { ChangeFeed } from './change-feed.ts';
 import { syncFolder } from './files.ts';
+import { FolderSync } from './folder-sync.ts';
 import type { AccountIndex } from './index-cache.ts';
 import { joinName, type NameMaker } from './maildir-name.ts';
 import { checkPath, INBOX, isInbox, pathKey, specialUseOf } from './mailbox-names.ts';
@@ -58,8 +59,8 @@ export class MaildirAccount implements AccountStore {
   readonly #subscriptions: SubscriptionFile;
   readonly #mailboxes = new Map<string, FolderMailbox>();
   readonly #tree: MaildirTree;
-  /** By folder: messages that arrive together share the sync of `new/`. */
-  readonly #arrivals = new Map<string, SharedRun>();
+  /** Messages that arrive together share the sync of `new/`. */
+  readonly #arrivals = new FolderSync();
   /** One change of the tree at a time. */
   readonly #changes = new Mutex();
 
@@ -311,7 +312,7 @@ export class MaildirAccount implements AccountStore {
   async #commitDelivery(folder: string, file: TemporaryFile): Promise<DeliveredMessage> {
     try {
       await this.#publishNew(folder, file);
-      await this.#syncArrivals(folder).catch(async (error: unknown) => {
+      await this.#arrivals.sync(join(folder, 'new')).catch(async (error: unknown) => {
         await rename(join(folder, 'new', file.baseName), file.path).catch(() => undefined);
         throw error;
       });
@@ -332,12 +333,6 @@ export class MaildirAccount implements AccountStore {
       await this.#tree.makeMaildir();
       await publish(file, folder, 'new', file.baseName);
     }
-  }
-
-  #syncArrivals(folder: string): Promise<void> {
-    let sync = this.#arrivals.get(folder);
-    if (!sync) this.#arrivals.set(folder, (sync = new SharedRun(() => syncFolder(join(folder, 'new')))));
-    return sync.run();
   }
 
   quota(): Promise<QuotaUsage> {

@@ -5,7 +5,8 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from '../lib/logger.ts';
 import type { MessageStructure } from '../message/types.ts';
-import { isBusy, openCache, type Sqlite, type Statement } from './sqlite.ts';
+import { isBusy } from '../lib/sqlite.ts';
+import { openCache, type Sqlite, type Statement } from './sqlite.ts';
 import type { MessageFacts } from './types.ts';
 
 /** In an account's Maildir. */

@@ -2,7 +2,6 @@
 // (timeout 0: never wait inside the loop).
 import { closeSync, openSync } from 'node:fs';
 import Database from 'better-sqlite3';
-import { errnoOf } from '../lib/errors.ts';
 
 const FILE_MODE = 0o640;
 
@@ -23,6 +22,3 @@ export function openCache(path: string): Sqlite {
     throw error;
   }
 }
-
-/** Another process holds the write lock. */
-export const isBusy = (error: unknown): boolean => /^SQLITE_(BUSY|LOCKED)/.test(errnoOf(error) ?? '');

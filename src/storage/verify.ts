@@ -8,7 +8,8 @@ import { isMissing, readIfThere } from './files.ts';
 import { INDEX_FILE } from './index-cache.ts';
 import { NameMaker, parseName, sizeInName } from './maildir-name.ts';
 import { MaildirTree } from './maildir-tree.ts';
-import { isBusy, openCache } from './sqlite.ts';
+import { isBusy } from '../lib/sqlite.ts';
+import { openCache } from './sqlite.ts';
 import { parseUidlist } from './uidlist.ts';
 
 export interface Problem {

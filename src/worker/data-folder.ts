@@ -3,8 +3,8 @@ import { chown, mkdir, readFile, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Settings } from '../config/settings.ts';
 import { sleep } from '../lib/async.ts';
-import { errnoOf, MailError } from '../lib/errors.ts';
-import { lockFile, shareFile, type FolderLock } from '../lib/sqlite.ts';
+import { MailError } from '../lib/errors.ts';
+import { isBusy, lockFile, shareFile, type FolderLock } from '../lib/sqlite.ts';
 import type { Identity } from './privileges.ts';
 
 /** Where the running server's process id is: `buzon reload` and logrotate send it SIGHUP. */
@@ -15,7 +15,6 @@ const workersFile = (settings: Pick<Settings, 'data_directory'>): string => join
 /** Beyond shutdown_timeout, for workers of a killed supervisor to end. */
 const ORPHANS_MARGIN_MS = 5_000;
 const ORPHANS_STEP_MS = 50;
-const isHeld = (error: unknown): boolean => /^SQLITE_(BUSY|LOCKED)/.test(errnoOf(error) ?? '');
 
 /** What one server holds of its data_directory while it runs; a supervisor holds it for its workers. */
 export class DataFolder {
@@ -63,7 +62,7 @@ async function lockFolder(path: string, settings: Settings): Promise<FolderLock>
     return lockFile(path);
   } catch (error) {
     const { data_directory } = settings;
-    if (!isHeld(error)) throw noFolder(`cannot lock ${path}: ${error instanceof Error ? error.message : String(error)}`);
+    if (!isBusy(error)) throw noFolder(`cannot lock ${path}: ${error instanceof Error ? error.message : String(error)}`);
     const pid = (await readFile(pidFile(settings), 'utf8').catch(() => '')).trim();
     throw new MailError(
       'config',
@@ -82,7 +81,7 @@ async function outliveOrphans(settings: Settings, identity: Identity | undefined
       lockFile(path).release();
       break;
     } catch (error) {
-      if (!isHeld(error)) throw noFolder(`cannot lock ${path}: ${error instanceof Error ? error.message : String(error)}`);
+      if (!isBusy(error)) throw noFolder(`cannot lock ${path}: ${error instanceof Error ? error.message : String(error)}`);
       if (step >= steps)
         throw new MailError(
           'config',

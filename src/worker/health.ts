@@ -67,13 +67,19 @@ export async function troubles({ data_directory }: Pick<Settings, 'data_director
   for (const name of await readdir(data_directory)) {
     const pid = Number(/^health\.(\d+)$/.exec(name)?.[1]);
     if (!(pid > 0) || !isAlive(pid)) continue;
-    const text = await readFile(join(data_directory, name), 'utf8').catch(() => '');
-    // Written in one go, but a full disk may have kept it empty.
-    const noted = /"since":"([^"]*)","cause":"(.*)"\}/.exec(text);
-    found.push({ pid, since: noted?.[1] ?? '', cause: noted?.[2] ?? 'unknown' });
+    found.push((await noted(join(data_directory, name))) ?? { pid, since: '', cause: 'unknown' });
   }
   return found;
 }
+
+/** Undefined where a full disk has kept the file empty. */
+const noted = (path: string): Promise<Trouble | undefined> =>
+  readFile(path, 'utf8')
+    .then(
+      (text) => JSON.parse(text) as Trouble,
+      () => undefined,
+    )
+    .catch(() => undefined);
 
 /** The pid of the server that has the folder; undefined when none runs. */
 export function runningServer(pidFile: string): number | undefined {

@@ -2,9 +2,8 @@
 import { join } from 'node:path';
 import type { Settings } from '../config/settings.ts';
 import type { Clock } from '../lib/clock.ts';
-import { errnoOf } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
-import { lockFile } from '../lib/sqlite.ts';
+import { tryLockFile } from '../lib/sqlite.ts';
 import { makeMaildrop } from '../maildrop/folder.ts';
 import { MaildropPickup, type PickupParts } from '../maildrop/pickup.ts';
 import { toolSettings, toolsFileIn, writeToolSettings } from '../maildrop/tool-settings.ts';
@@ -32,20 +31,11 @@ export function maildropPickup({ settings, parts, clock, logger }: MaildropDeps)
   return new MaildropPickup({
     queueDirectory,
     spoolFolder: join(data, 'spool'),
-    lease: () => lease(join(data, 'pickup.lock')),
+    lease: () => tryLockFile(join(data, 'pickup.lock')),
     parts: () => ({ ...parts(), hostname: settings().hostname, limits: smtpLimits(settings()) }),
     clock,
     logger,
   });
-}
-
-function lease(path: string): { release(): void } | undefined {
-  try {
-    return lockFile(path);
-  } catch (error) {
-    if (/^SQLITE_(BUSY|LOCKED)/.test(errnoOf(error) ?? '')) return undefined;
-    throw error;
-  }
 }
 
 /** What the pickup cannot hand in is reported as what the queue cannot deliver. `now`: milliseconds since the epoch. */

@@ -7,9 +7,8 @@ import type { Settings } from '../config/settings.ts';
 import type { OutboundQueue, ReceivedMessage } from '../delivery/types.ts';
 import type { Clock } from '../lib/clock.ts';
 import { takePlace, type Counters } from '../lib/counters.ts';
-import { errnoOf } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
-import { lockFile, type FolderLock } from '../lib/sqlite.ts';
+import { tryLockFile, type FolderLock } from '../lib/sqlite.ts';
 import type { MessageSource } from '../message/source.ts';
 import { noQueue } from '../queue/no-queue.ts';
 import { StoreQueue } from '../queue/outbound.ts';
@@ -118,18 +117,19 @@ export class Outbound implements OutboundQueue {
   async #lease(): Promise<(() => void) | undefined> {
     const place = await takePlace(this.#o.counters, 'queue', 'runner', 1);
     if (!place) return undefined;
-    let lock: FolderLock;
+    let lock: FolderLock | undefined;
     try {
-      lock = lockFile(join(this.#o.settings().queue_directory, 'runner.lock'));
-    } catch (error) {
-      place();
-      if (/^SQLITE_(BUSY|LOCKED)/.test(errnoOf(error) ?? '')) return undefined;
-      throw error;
+      lock = tryLockFile(join(this.#o.settings().queue_directory, 'runner.lock'));
+    } finally {
+      if (!lock) place();
     }
-    return () => {
-      lock.release();
-      place();
-    };
+    return (
+      lock &&
+      (() => {
+        lock.release();
+        place();
+      })
+    );
   }
 
   /** Ends what is under way, within about `grace` milliseconds; messages are still taken in. */

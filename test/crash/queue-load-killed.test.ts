@@ -1,7 +1,6 @@
 // Mail that goes through the queue while workers and the supervisor are killed: an outside client with its ledger on one side, a next hop that counts on the
 // other. Mixed recipients: each local copy exactly once, each remote one at least once, and never more often than it was in a crash.
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { eventually, startMailHost, type MailHost } from '../support/mail-host.ts';
 import { seededRandom } from '../support/random.ts';
@@ -63,10 +62,7 @@ async function kill(host: MailHost, supervisor: boolean): Promise<void> {
     await host.start();
     return;
   }
-  const pid = await eventually(async () => {
-    const text = await readFile(`/proc/${host.pid}/task/${host.pid}/children`, 'utf8').catch(() => '');
-    return Number(/\d+/.exec(text)?.[0] ?? 0);
-  }, 'a worker to kill');
+  const pid = await eventually(async () => (await host.workers())[0], 'a worker to kill');
   process.kill(pid, 'SIGKILL');
 }
 

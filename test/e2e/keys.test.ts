@@ -67,10 +67,6 @@ async function replaceCertificate(host: MailHost): Promise<void> {
   await rename(`${host.ca}.new`, host.ca);
 }
 
-async function workersOf(host: MailHost): Promise<number[]> {
-  const text = await readFile(`/proc/${host.pid}/task/${host.pid}/children`, 'utf8');
-  return text.trim().split(' ').map(Number);
-}
 /** Local ports of clients whose connections a worker holds. */
 async function clientsOf(pid: number): Promise<Set<number>> {
   const links = await Promise.all(
@@ -200,7 +196,7 @@ test('row 37: root-only keys in two workers on 25, 587, 465, 143 and 993: certif
   assert.match(await fresh.command('EHLO client.test'), /SIZE 123456/);
 
   // A worker killed: its sessions end and can come back, also while a broken certificate lies on disk; those of the other go on.
-  const [victim = 0, survivor = 0] = await workersOf(host);
+  const [victim = 0, survivor = 0] = await host.workers();
   const [lost, kept] = [await clientsOf(victim), await clientsOf(survivor)];
   assert.ok(sessions.every(({ port }) => lost.has(port) !== kept.has(port)));
   process.kill(victim, 'SIGKILL');
@@ -215,7 +211,7 @@ test('row 37: root-only keys in two workers on 25, 587, 465, 143 and 993: certif
     again.destroy();
   }
   assert.deepEqual([...(await shown())], [renewed]);
-  assert.ok((await workersOf(host)).every((pid) => pid !== victim));
+  assert.ok((await host.workers()).every((pid) => pid !== victim));
   assert.match(host.output, /"event":"worker\.died".*"signal":"SIGKILL"/);
 
   // What is delivered now wakes whoever is left in IDLE, in whichever worker it came in.
@@ -242,7 +238,7 @@ test('row 37: root-only keys in two workers on 25, 587, 465, 143 and 993: certif
 test('row 38: the workers’ user cannot read the keys; a key that others can read is refused at the start and at a renewal', async (t) => {
   if (!requireRoot(t)) return;
   await using host = await startHost();
-  const status = await readFile(`/proc/${(await workersOf(host))[0]}/status`, 'utf8');
+  const status = await readFile(`/proc/${(await host.workers())[0]}/status`, 'utf8');
   const uid = Number(/^Uid:\s+(\d+)/m.exec(status)?.[1]);
   assert.notEqual(uid, 0);
   for (const file of [keyFile(host), dkimFile(host)]) {
@@ -315,7 +311,7 @@ test('started by an ordinary user it serves in workers as that user, without any
     },
     runAs: { uid: 65534, gid: 65534 },
   });
-  const pids = [host.pid ?? 0, ...(await workersOf(host))];
+  const pids = [host.pid ?? 0, ...(await host.workers())];
   assert.equal(pids.length, 3);
   for (const pid of pids) assert.match(await readFile(`/proc/${pid}/status`, 'utf8'), /^Uid:\t65534\t65534\t65534\t65534$/m);
   const client = await SmtpClient.hello(host.ports.smtp);

@@ -14,12 +14,6 @@ const inWorkers = (options: MailHostOptions = {}): Promise<MailHost> =>
   startMailHost({ ...options, settings: { workers: 2, ...options.settings } });
 const message = (subject: string): string => `From: eva@remote.test\r\nSubject: ${subject}\r\n\r\nbody\r\n`;
 
-/** Process ids of the workers. */
-async function workersOf(host: MailHost): Promise<number[]> {
-  const text = await readFile(`/proc/${host.pid}/task/${host.pid}/children`, 'utf8');
-  return text.trim().split(' ').map(Number);
-}
-
 async function imap(host: MailHost): Promise<ImapFlow & AsyncDisposable> {
   const client = new ImapFlow({
     host: '127.0.0.1',
@@ -45,7 +39,7 @@ function servedBy(host: MailHost, clientPort: number): Promise<number> {
     for (const [, local = '', remote = '', , , , , , , inode] of sockets) {
       // Other connections have that port, too, and earlier ones linger without a socket.
       if (inode === '0' || !remote.endsWith(hexPort(clientPort)) || !ours.has(local.slice(-5))) continue;
-      for (const pid of await workersOf(host)) if (await holds(pid, `socket:[${inode}]`)) return pid;
+      for (const pid of await host.workers()) if (await holds(pid, `socket:[${inode}]`)) return pid;
     }
     return undefined;
   }, `somebody serves ${clientPort}`);
@@ -63,7 +57,7 @@ test('no thread of a worker has a right of root: uid, gid, groups, capabilities'
   await using client = await imap(host);
   await deliverBySmtp(host.ports.smtp, { from: 'eva@remote.test', to: [ANA], data: message('one') });
   await client.noop();
-  const workers = await workersOf(host);
+  const workers = await host.workers();
   assert.equal(workers.length, 2);
   const { uid, gid } = TREE_OWNER;
   for (const pid of workers)
@@ -138,7 +132,7 @@ test('a worker that is killed is replaced; clients of the other notice nothing, 
   }
   process.kill(victim, 'SIGKILL');
   await eventually(async () => {
-    const workers = await workersOf(host);
+    const workers = await host.workers();
     return workers.length === 2 && !workers.includes(victim);
   }, 'another worker');
   for (const { sender, pid } of senders) {
@@ -158,7 +152,7 @@ test('a worker that is killed is replaced; clients of the other notice nothing, 
 
 test('when the supervisor is killed its workers end, and the next start takes over', async () => {
   await using host = await inWorkers();
-  const workers = await workersOf(host);
+  const workers = await host.workers();
   await host.stop('SIGKILL');
   await eventually(async () => {
     const left = await Promise.all(workers.map((pid) => readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined)));
@@ -173,7 +167,7 @@ test('connections of an address are counted over all workers, and free again whe
   const senders: SmtpSender[] = [];
   for (let n = 0; n < 6; n++) senders.push(await SmtpSender.connect(host.ports.smtp));
   await assert.rejects(SmtpSender.connect(host.ports.smtp), /421 4\.7\.0/);
-  for (const pid of await workersOf(host)) process.kill(pid, 'SIGKILL');
+  for (const pid of await host.workers()) process.kill(pid, 'SIGKILL');
   await eventually(() => Promise.resolve((host.output.match(/worker\.restarted/g) ?? []).length === 2), 'new workers');
   for (let n = 0; n < 6; n++) senders.push(await SmtpSender.connect(host.ports.smtp));
   await assert.rejects(SmtpSender.connect(host.ports.smtp), /421 4\.7\.0/);

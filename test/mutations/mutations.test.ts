@@ -104,8 +104,8 @@ test('without the sync of the mail file, or of its folder, the test of the sync 
   await bites([
     { file: 'src/storage/message-file.ts', from: '    await syncDescriptor(fd);\n', to: '', test: ORDER, build: true },
     {
-      file: 'src/storage/account-store.ts',
-      from: "new SharedRun(() => syncFolder(join(folder, 'new')))",
+      file: 'src/storage/folder-sync.ts',
+      from: 'new SharedRun(() => syncFolder(path))',
       to: 'new SharedRun(() => Promise.resolve())',
       test: ORDER,
       build: true,

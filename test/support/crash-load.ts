@@ -208,20 +208,12 @@ class Killer {
       return;
     }
     const pid = await eventually(async () => {
-      const pids = await workersOf(this.#host);
+      const pids = await this.#host.workers();
       return pids.length > 0 && this.#random.pick(pids);
     }, 'a worker to kill');
     process.kill(pid, 'SIGKILL');
     this.workers++;
   }
-}
-
-async function workersOf(host: MailHost): Promise<number[]> {
-  const text = await readFile(`/proc/${host.pid}/task/${host.pid}/children`, 'utf8').catch(() => '');
-  return text
-    .split(' ')
-    .filter((pid) => /^\d+$/.test(pid))
-    .map(Number);
 }
 
 /** Looks into mailboxes through IMAP all the time, so that both workers give out UIDs: a message's UID never changes. */

@@ -87,17 +87,17 @@ export class DnsServer {
       case 'silent':
         return undefined;
       case 'servfail':
-        return message(query, 2, []);
+        return answerTo(query, 2, []);
       case 'refused':
-        return message(query, 5, []);
+        return answerTo(query, 5, []);
       case 'garbage':
         return Buffer.concat([query.subarray(0, 2), Buffer.from('\x81\x80\xff\xff\xff\xff\xff', 'latin1')]);
       case 'truncated':
       case 'tcp-silent':
-        if (tcp) return fault === 'truncated' ? message(query, 0, answers(records, type)) : undefined;
-        return message(query, 0, [], true);
+        if (tcp) return fault === 'truncated' ? answerTo(query, 0, answers(records, type)) : undefined;
+        return answerTo(query, 0, [], true);
       default: {
-        const reply = entry ? message(query, 0, answers(records, type)) : message(query, 3, []);
+        const reply = entry ? answerTo(query, 0, answers(records, type)) : answerTo(query, 3, []);
         if (fault === 'forged') reply.writeUInt16BE(query.readUInt16BE(0) ^ 0xffff, 0);
         return reply;
       }
@@ -154,7 +154,8 @@ function ipv6(address: string): Buffer {
   const all = [...front, ...Array.from({ length: 8 - front.length - back.length }, () => 0), ...back];
   return Buffer.from(all.flatMap((word) => [word >> 8, word & 255]));
 }
-const wireName = (name: string): Buffer =>
+/** Labels, each behind its length. */
+export const wireName = (name: string): Buffer =>
   Buffer.concat([
     ...name
       .replace(/\.$/, '')
@@ -165,7 +166,7 @@ const wireName = (name: string): Buffer =>
   ]);
 
 /** The query as its answer: class IN, TTL 60, names as pointers to the question. */
-function message(query: Buffer, rcode: number, records: readonly Answer[], truncated = false): Buffer {
+export function answerTo(query: Buffer, rcode: number, records: readonly Answer[] = [], truncated = false): Buffer {
   const end = query.indexOf(0, 12) + 5;
   const header = Buffer.from(query.subarray(0, 12));
   header.writeUInt16BE(0x8180 | rcode | (truncated ? 0x0200 : 0), 2);

@@ -223,9 +223,7 @@ const errorsIn = (host: MailHost): string[] =>
     .filter((line) => line.includes('"level":"error"'));
 
 async function measure(host: MailHost): Promise<Omit<Sample, 'second'>> {
-  const supervisor = host.pid ?? 0;
-  const children = await readFile(`/proc/${supervisor}/task/${supervisor}/children`, 'utf8');
-  const pids = [supervisor, ...children.trim().split(' ').map(Number)];
+  const pids = [host.pid ?? 0, ...(await host.workers())];
   let residentMb = 0;
   let descriptors = 0;
   for (const pid of pids) {

@@ -96,6 +96,14 @@ export class MailHost {
     this.#output = '';
     return text;
   }
+  /** Process ids of the workers now; none when the server does not run. */
+  async workers(): Promise<number[]> {
+    const text = await readFile(`/proc/${this.pid}/task/${this.pid}/children`, 'utf8').catch(() => '');
+    return text
+      .split(' ')
+      .filter((pid) => /^\d+$/.test(pid))
+      .map(Number);
+  }
   get pid(): number | undefined {
     return this.#child?.pid;
   }

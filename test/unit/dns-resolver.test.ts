@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { createSocket, type Socket } from 'node:dgram';
 import { test, type TestContext } from 'node:test';
 import { staticResolver, systemResolver } from '../../src/dns/resolver.ts';
+import { answerTo, wireName } from '../support/dns-server.ts';
 
 /** A name server on loopback that answers with `reply`, or never where that gives undefined. */
 async function nameServer(t: TestContext, reply: (query: Buffer) => Buffer | undefined): Promise<string> {
@@ -15,43 +16,19 @@ async function nameServer(t: TestContext, reply: (query: Buffer) => Buffer | und
   return `127.0.0.1:${socket.address().port}`;
 }
 
-/** The query as an answer with this RCODE and these records (class IN, TTL 60; the name is a pointer to the question). */
-function answer(query: Buffer, rcode: number, records: readonly { type: number; data: Buffer }[] = []): Buffer {
-  const question = query.subarray(12, query.indexOf(0, 12) + 5);
-  const header = Buffer.from(query.subarray(0, 12));
-  header.writeUInt16BE(0x8180 | rcode, 2);
-  header.writeUInt16BE(records.length, 6);
-  header.writeUInt16BE(0, 8);
-  header.writeUInt16BE(0, 10);
-  const body = records.map(({ type, data }) => {
-    const head = Buffer.alloc(12);
-    head.writeUInt16BE(0xc00c, 0);
-    head.writeUInt16BE(type, 2);
-    head.writeUInt16BE(1, 4);
-    head.writeUInt32BE(60, 6);
-    head.writeUInt16BE(data.length, 10);
-    return Buffer.concat([head, data]);
-  });
-  return Buffer.concat([header, question, ...body]);
-}
-const name = (text: string): Buffer =>
-  Buffer.concat([
-    ...text.split('.').map((label) => Buffer.concat([Buffer.from([label.length]), Buffer.from(label)])),
-    Buffer.from([0]),
-  ]);
 const mx = (priority: number, exchange: string) => ({
   type: 15,
-  data: Buffer.concat([Buffer.from([0, priority]), name(exchange)]),
+  data: Buffer.concat([Buffer.from([0, priority]), wireName(exchange)]),
 });
 
 test('answers of a real name server', async (t) => {
   const server = await nameServer(t, (query) => {
     const type = query.readUInt16BE(query.indexOf(0, 12) + 1);
-    if (type === 15) return answer(query, 0, [mx(20, 'B.example.com'), mx(10, 'a.example.com')]);
-    if (type === 16) return answer(query, 0, [{ type: 16, data: Buffer.from('\x06v=spf1\x05 -all') }]);
-    if (type === 1) return answer(query, 0, [{ type: 1, data: Buffer.from([192, 0, 2, 1]) }]);
-    if (type === 28) return answer(query, 0, [{ type: 28, data: Buffer.from('20010db8000000000000000000000001', 'hex') }]);
-    return answer(query, 0, [{ type: 12, data: name('Mail.example.com') }]);
+    if (type === 15) return answerTo(query, 0, [mx(20, 'B.example.com'), mx(10, 'a.example.com')]);
+    if (type === 16) return answerTo(query, 0, [{ type: 16, data: Buffer.from('\x06v=spf1\x05 -all') }]);
+    if (type === 1) return answerTo(query, 0, [{ type: 1, data: Buffer.from([192, 0, 2, 1]) }]);
+    if (type === 28) return answerTo(query, 0, [{ type: 28, data: Buffer.from('20010db8000000000000000000000001', 'hex') }]);
+    return answerTo(query, 0, [{ type: 12, data: wireName('Mail.example.com') }]);
   });
   const resolver = systemResolver({ servers: [server] });
   assert.deepEqual(await resolver.mx('example.com'), [
@@ -66,7 +43,7 @@ test('answers of a real name server', async (t) => {
 });
 
 test('row 44: no such name is an empty answer; SERVFAIL, REFUSED and silence are temporary errors', async (t) => {
-  const code = (rcode: number) => nameServer(t, (query) => answer(query, rcode));
+  const code = (rcode: number) => nameServer(t, (query) => answerTo(query, rcode));
   assert.deepEqual(await systemResolver({ servers: [await code(3)] }).mx('example.com'), [], 'NXDOMAIN');
   assert.deepEqual(await systemResolver({ servers: [await code(0)] }).a('example.com'), [], 'NODATA');
   for (const rcode of [2, 5])
@@ -86,7 +63,7 @@ test('row 44: no such name is an empty answer; SERVFAIL, REFUSED and silence are
 
 test('row 44: an answer with a forged id is not taken', async (t) => {
   const server = await nameServer(t, (query) => {
-    const forged = answer(query, 0, [{ type: 1, data: Buffer.from([6, 6, 6, 6]) }]);
+    const forged = answerTo(query, 0, [{ type: 1, data: Buffer.from([6, 6, 6, 6]) }]);
     forged.writeUInt16BE(query.readUInt16BE(0) ^ 0xffff, 0);
     return forged;
   });

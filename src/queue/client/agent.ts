@@ -6,7 +6,7 @@ import type { DeliveryAgent, Job, JobResult, NextHop, Outcome, QueuedRecipient }
 import { inetPeer, unixPeer, type Peer } from './connect.ts';
 import { findHosts, toAscii } from './hosts.ts';
 import { open, type Plan } from './open.ts';
-import type { ClientOptions, TlsPolicy } from './options.ts';
+import type { ClientOptions, Credentials, TlsPolicy } from './options.ts';
 import { ConnectionPool, type Line } from './pool.ts';
 import type { SmtpSession } from './session.ts';
 import { transact } from './transaction.ts';
@@ -77,6 +77,7 @@ class Delivery {
   readonly #options: ClientOptions;
   readonly #pool: ConnectionPool;
   readonly #outcomes = new Map<number, Outcome>();
+  #found: Promise<Credentials | undefined> | undefined;
   /** Why those that are left could not be delivered so far. */
   readonly #putOff = new Map<number, Trouble>();
   #siteTrouble: Trouble | undefined;
@@ -201,7 +202,7 @@ class Delivery {
     const hop = this.#hop;
     const unix = hop.kind === 'lmtp-unix';
     const destination = unix ? peer.name : hop.host;
-    const credentials = await this.#options.credentials?.(hop, this.#job.envelope.sender);
+    const credentials = await this.#credentials();
     const localAddress = 'address' in peer.at ? await this.#bindAddress(isIP(peer.at.address) === 6 ? 6 : 4) : undefined;
     const policy: TlsPolicy = unix ? { level: 'none' } : await this.#options.tlsPolicy(destination, peer.name);
     const requireTls = this.#job.envelope.requireTls === true;
@@ -217,13 +218,17 @@ class Delivery {
     };
   }
 
+  /** Looked up once: the tables are files. */
+  #credentials(): Promise<Credentials | undefined> {
+    return (this.#found ??= Promise.resolve(this.#options.credentials?.(this.#hop, this.#job.envelope.sender)));
+  }
   async #bindAddress(family: 4 | 6): Promise<string | undefined> {
     return this.#options.bindAddress?.(this.#job.envelope.sender, family);
   }
 
   /** What a connection kept for the destination must have in common with this job. */
   async #destinationKey(): Promise<string> {
-    const credentials = await this.#options.credentials?.(this.#hop, this.#job.envelope.sender);
+    const credentials = await this.#credentials();
     return JSON.stringify([
       this.#job.destination,
       this.#job.envelope.requireTls === true,

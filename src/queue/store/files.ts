@@ -5,8 +5,8 @@ import { dirname, join } from 'node:path';
 import { MailError, toMailError } from '../../lib/errors.ts';
 import type { MessageSource } from '../../message/source.ts';
 import { isMissing, removeIfThere } from '../../storage/files.ts';
+import { FolderSync } from '../../storage/folder-sync.ts';
 import type { NewMessage } from '../types.ts';
-import { FolderSync } from './folder-sync.ts';
 import {
   formatHead,
   HASH_AT,
