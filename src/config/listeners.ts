@@ -1,6 +1,6 @@
 // What is listened on: the setting's entries with their addresses and ports filled in.
 import { isIPv4 } from 'node:net';
-import type { PROTOCOLS } from './schema.ts';
+import type { PROTOCOLS } from './schema-network.ts';
 
 type ListenerProtocol = (typeof PROTOCOLS)[number];
 

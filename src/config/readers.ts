@@ -110,3 +110,10 @@ export function readIpAddress(value: unknown): string {
 export function optional<T>(read: (value: unknown) => T): (value: unknown) => T | undefined {
   return (value) => (value === null || value === undefined || value === '' || value === 'none' ? undefined : read(value));
 }
+
+/** A DKIM selector. @throws ValueError */
+export function readSelector(value: unknown): string {
+  const text = readText(value).toLowerCase();
+  if (isDomainName(text)) return text;
+  throw new ValueError(`${show(value)} is not a selector`, 'a DNS label such as default');
+}

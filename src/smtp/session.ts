@@ -1,5 +1,6 @@
 // One client's session: commands, their order, their replies (RFC 5321 sections 3 and 4; RFC 6409 for submission). The bytes are the wire's, the
 // decisions about addresses the router's, the message in the end `accept`'s.
+import { capabilities } from './capabilities.ts';
 import type { Account } from '../auth/types.ts';
 import { MailError, toMailError } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
@@ -241,18 +242,15 @@ export class SmtpSession {
     this.#helo = argument;
     this.#esmtp = name === 'EHLO';
     if (!this.#esmtp) return this.#answer(reply(250, '', this.options.hostname));
-    const { limits, authenticator } = this.options;
-    // RFC 1870 3: no value where there is no limit.
-    const size = limits.messageSize === Number.MAX_SAFE_INTEGER ? 'SIZE' : `SIZE ${limits.messageSize}`;
-    const lines = [this.options.hostname, 'PIPELINING', size];
-    if (this.#mayStartTls) lines.push('STARTTLS');
-    if (this.#mayAuth && !this.#account) {
-      const mechanisms = authenticator.mechanisms({ secure: this.#secure });
-      if (mechanisms.length > 0) lines.push(`AUTH ${mechanisms.join(' ')}`);
-    }
-    if (this.wire.tls) lines.push('REQUIRETLS');
-    lines.push('ENHANCEDSTATUSCODES', '8BITMIME', 'DSN', 'SMTPUTF8', 'CHUNKING', ...(this.#client.trusted ? ['XVERP'] : []));
-    return this.#answer(reply(250, '', lines));
+    const { hostname, limits, authenticator } = this.options;
+    const lines = capabilities({
+      messageSize: limits.messageSize,
+      startTls: this.#mayStartTls,
+      mechanisms: this.#mayAuth && !this.#account ? authenticator.mechanisms({ secure: this.#secure }) : [],
+      tls: Boolean(this.wire.tls),
+      trusted: this.#client.trusted,
+    });
+    return this.#answer(reply(250, '', [hostname, ...lines]));
   }
 
   async #starttls(argument: string): Promise<Next> {

@@ -2,6 +2,7 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PROTOCOLS } from '../config/schema-network.ts';
 import { createSelfSigned, type PemPair } from '../config/self-signed.ts';
 import { settingsFromObject, type SettingsInput } from '../config/settings-object.ts';
 import type { Settings } from '../config/settings.ts';
@@ -17,7 +18,6 @@ export interface TestHost {
   readonly caFile: string;
 }
 
-const PROTOCOLS = ['smtp', 'submission', 'submissions', 'imap', 'imaps'] as const;
 const LOOPBACK = ['127.0.0.0/8', '[::1]/128'];
 const RESERVED: readonly ReservedSetting[] = [
   'listeners',

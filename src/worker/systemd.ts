@@ -1,7 +1,7 @@
 // What systemd gives and wants: sockets that are bound already (sd_listen_fds(3)), and to be told when the service is ready (sd_notify(3)).
 import { spawn } from 'node:child_process';
 import type { Listener } from '../config/listeners.ts';
-import { PROTOCOLS } from '../config/schema.ts';
+import { PROTOCOLS } from '../config/schema-network.ts';
 import { MailError } from '../lib/errors.ts';
 
 /** A bound, listening socket of this process. */

@@ -4,7 +4,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { PROTOCOLS } from '../../src/config/schema.ts';
+import { PROTOCOLS } from '../../src/config/schema-network.ts';
 import { PROJECT } from '../support/mail-host.ts';
 import { requireProgram, run } from '../support/programs.ts';
 
