@@ -1,6 +1,6 @@
 // The outbound queue and its SMTP and LMTP client, under Postfix's names and with its defaults.
 import { field } from './field.ts';
-import { readHostname, readWord, readWords } from './readers.ts';
+import { readHostname, readWord } from './readers.ts';
 import { readInteger, readTime } from './values.ts';
 
 const SECOND = 1000;
@@ -83,16 +83,6 @@ function clientFields() {
     smtp_address_preference: field(
       { type: 'any, ipv4, ipv6', description: 'Which addresses of a host come first.', default: 'any', example: 'ipv4' },
       readWord(['any', 'ipv4', 'ipv6']),
-    ),
-    smtp_host_lookup: field(
-      {
-        type: 'list of words',
-        description:
-          'How hosts are found: `dns`, `native` (/etc/hosts and what else the system asks), in this order. MX records are always asked of DNS.',
-        default: ['dns'],
-        example: ['dns', 'native'],
-      },
-      readWords(['dns', 'native']),
     ),
     smtp_mx_address_limit: count('Addresses of a next hop that one try goes through; 0 for no limit.', 5, 0, 1000),
     smtp_mx_session_limit: count('Of these, with how many a session may begin; 0 for no limit.', 2, 0, 1000),

@@ -134,9 +134,14 @@ function clientOptions(context: QueueContext, resolver: Resolver | undefined): C
   };
 }
 
-function clientLimits(settings: Settings): ClientLimits {
+/** The client's limits have the settings' names; for its count of messages a connection 0 is none, for the setting it is no limit. */
+export function clientLimits(settings: Settings): ClientLimits {
   const given = Object.keys(DEFAULT_CLIENT_LIMITS).filter((name) => name in settings);
-  return { ...DEFAULT_CLIENT_LIMITS, ...Object.fromEntries(given.map((name) => [name, settings[name as keyof Settings]])) };
+  const limits = {
+    ...DEFAULT_CLIENT_LIMITS,
+    ...Object.fromEntries(given.map((name) => [name, settings[name as keyof Settings]])),
+  };
+  return { ...limits, smtp_connection_reuse_count_limit: settings.smtp_connection_reuse_count_limit || Infinity };
 }
 
 /** Mail that would come back here: an address that we listen on (inet_interfaces). Loopback is whoever listens there, on his own port. */

@@ -11,6 +11,7 @@ import { MailError } from '../../src/lib/errors.ts';
 import { memorySource } from '../../src/message/source.ts';
 import { parseNextHop } from '../../src/queue/next-hop.ts';
 import type { Job, JobResult, Outcome } from '../../src/queue/types.ts';
+import { clientLimits } from '../../src/worker/queue-parts.ts';
 import { MailServer } from '../../src/worker/mail-server.ts';
 import { queueLimits, type QueueParts } from '../../src/worker/outbound.ts';
 import { corruptNotice, ownMailSender, type OwnMail } from '../../src/worker/reports.ts';
@@ -165,4 +166,16 @@ test('row 24: the postmaster hears once of a damaged message, in lines of our ow
     events.map(({ event }) => event),
     ['queue.notice.failed'],
   );
+});
+
+test('the client has the settings’ limits; no limit of messages a connection is none for it either', () => {
+  const limitsOf = (more: Record<string, string | number>) =>
+    clientLimits(settingsFromObject({ hostname: 'mail.example.test', ...more }, '/nowhere'));
+  const usual = limitsOf({});
+  assert.equal(usual.smtp_connection_reuse_count_limit, 100);
+  assert.equal(usual.smtp_connect_timeout, 30_000);
+  const set = limitsOf({ smtp_connection_reuse_count_limit: 0, smtp_mx_session_limit: 0, smtp_rcpt_timeout: '7s' });
+  assert.equal(set.smtp_connection_reuse_count_limit, Infinity);
+  assert.equal(set.smtp_mx_session_limit, 0);
+  assert.equal(set.smtp_rcpt_timeout, 7_000);
 });
