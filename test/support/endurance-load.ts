@@ -1,10 +1,11 @@
-// Steady load for a long time on a whole server with two workers: messages at a fixed rate, IDLE sessions that hear of them, readers that
-// expunge what has come, and a look at memory and open descriptors all along (RELIABILITY row 15).
+// Steady load for a long time on a whole server with two workers: messages at a fixed rate (one in ten passes through the queue to another host), IDLE
+// sessions that hear of them, readers that expunge what has come, and a look at memory and open descriptors all along (RELIABILITY row 15).
 import assert from 'node:assert/strict';
 import { readdir, readFile } from 'node:fs/promises';
 import { ImapClient } from './imap-script.ts';
 import { startMailHost, type MailHost } from './mail-host.ts';
 import { SmtpSender } from './smtp-send.ts';
+import { SmtpSink } from './smtp-sink.ts';
 
 export interface EnduranceLoad {
   readonly seconds: number;
@@ -22,7 +23,12 @@ export interface Sample {
 }
 
 export interface EnduranceResult {
+  /** Acknowledged, for mailboxes here. */
   readonly sent: number;
+  /** Acknowledged, for another host. */
+  readonly queued: number;
+  /** What the other host got of these. */
+  readonly passedOn: number;
   /** Found in the mailboxes: expunged by the readers, or still there at the end. */
   readonly found: number;
   /** EXISTS responses that the IDLE sessions got. */
@@ -42,14 +48,20 @@ const IDLE_AGAIN_MS = 5 * 60_000;
 const EXPUNGE_MS = 10_000;
 /** Far beyond what anything takes: the machine may have other things to do. */
 const STALLED_MS = 30_000;
+/** Of so many messages one is for another host. */
+const QUEUED_EACH = 10;
 const ADDRESSES = Array.from({ length: MAILBOXES }, (_, i) => `user${i}@example.test`);
 
 /** @throws AssertionError when a message is refused, a session is cut, or the server says an error */
 export async function enduranceLoad(load: EnduranceLoad): Promise<EnduranceResult> {
+  await using sink = await new SmtpSink().start();
+  sink.keep = false;
   await using host = await startMailHost({
     users: Object.fromEntries(ADDRESSES.map((address) => [address, PASSWORD])),
     settings: {
       workers: 2,
+      mynetworks: ['127.0.0.0/8'],
+      transport_maps: `inline:{outside.test=smtp:[127.0.0.1]:${sink.port}}`,
       smtpd_client_connection_count_limit: 0,
       imap_client_connection_count_limit: 0,
       mail_max_userip_connections: 0,
@@ -61,13 +73,14 @@ export async function enduranceLoad(load: EnduranceLoad): Promise<EnduranceResul
   );
   const reader = new Reader(host);
   const samples: Sample[] = [];
-  const [sent] = await Promise.all([
+  const [counts] = await Promise.all([
     send(host, load, until),
     idleAgain(idlers, until),
     reader.run(until),
     watch(host, load, until, samples),
   ]);
   await reader.round();
+  await within(STALLED_MS, () => sink.messages.length >= counts.queued);
   assert.deepEqual(
     idlers.filter(({ closed }) => closed),
     [],
@@ -76,7 +89,8 @@ export async function enduranceLoad(load: EnduranceLoad): Promise<EnduranceResul
   for (const idler of idlers) idler.close();
   assert.deepEqual(errorsIn(host), []);
   return {
-    sent,
+    ...counts,
+    passedOn: sink.messages.length,
     found: reader.expunged,
     slowestMs: Math.round(reader.slowestMs),
     heard: idlers.reduce((sum, { heard }) => sum + heard, 0),
@@ -85,7 +99,7 @@ export async function enduranceLoad(load: EnduranceLoad): Promise<EnduranceResul
 }
 
 /** Over a few kept connections, at the rate, each message acknowledged. */
-async function send(host: MailHost, { rate }: EnduranceLoad, until: number): Promise<number> {
+async function send(host: MailHost, { rate }: EnduranceLoad, until: number): Promise<Pick<EnduranceResult, 'sent' | 'queued'>> {
   const began = performance.now();
   let next = 0;
   const lane = async (): Promise<void> => {
@@ -97,11 +111,13 @@ async function send(host: MailHost, { rate }: EnduranceLoad, until: number): Pro
       // Behind its rate on a busy machine it ends in time, too.
       if (due >= until || performance.now() >= until) break;
       if (due > performance.now()) await pause(due - performance.now());
+      const here = n % QUEUED_EACH !== 0;
       await sender.command('MAIL FROM:<eva@remote.test>', '250');
-      await sender.command(`RCPT TO:<${ADDRESSES[n % MAILBOXES]}>`, '250');
+      await sender.command(`RCPT TO:<${here ? ADDRESSES[n % MAILBOXES] : `user${n}@outside.test`}>`, '250');
       await sender.command('DATA', '354');
       await sender.command(`Message-ID: <${n}@remote.test>\r\nSubject: ${n}\r\n\r\n${`line of ${n}\r\n`.repeat(100)}.`, '250');
-      sent++;
+      if (here) sent++;
+      else queued++;
       // Connections come and go, too.
       if (++onThis < 50) continue;
       await sender.quit();
@@ -111,8 +127,9 @@ async function send(host: MailHost, { rate }: EnduranceLoad, until: number): Pro
     await sender.quit();
   };
   let sent = 0;
+  let queued = 0;
   await Promise.all(Array.from({ length: LANES }, lane));
-  return sent;
+  return { sent, queued };
 }
 
 /** A session that waits. */
@@ -232,6 +249,11 @@ async function measure(host: MailHost): Promise<Omit<Sample, 'second'>> {
     descriptors += (await readdir(`/proc/${pid}/fd`)).length;
   }
   return { residentMb, descriptors };
+}
+
+async function within(ms: number, done: () => boolean): Promise<void> {
+  const end = performance.now() + ms;
+  while (!done() && performance.now() < end) await pause(100);
 }
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
