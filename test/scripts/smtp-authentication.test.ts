@@ -76,7 +76,7 @@ test('the result stands above Received; what others wrote in our name is gone', 
   assert.equal(
     head.slice(0, head.indexOf('Received: ')),
     'Authentication-Results: mail.example.test;\r\n\tspf=pass smtp.mailfrom=sender.test;\r\n' +
-      `\tdkim=pass header.d=sender.test header.i=@sender.test\r\n\t  header.s=s1 header.a=rsa-sha256 header.b=${b};\r\n` +
+      `\tdkim=pass header.d=sender.test header.i=@sender.test\r\n\t  header.s=s1 header.a=rsa-sha256 header.b=${b.includes('/') ? `"${b}"` : b};\r\n` +
       '\tdmarc=pass (p=reject dis=none) header.from=sender.test policy.dmarc=reject\r\n' +
       'Received-SPF: pass (mail.example.test: sender.test designates the client as permitted sender)\r\n\tclient-ip=192.0.2.1;\r\n\tenvelope-from="ana@sender.test";\r\n\thelo=client.test;\r\n\treceiver=mail.example.test;\r\n\tidentity=mailfrom;\r\n\tmechanism="ip4:192.0.2.1"\r\n',
   );
