@@ -17,11 +17,13 @@ export function authorOf(header: Buffer, fields: readonly HeaderField[]): Author
   const from = fields.filter(({ name }) => name === 'from');
   const texts = from
     .slice(0, MAX_DOMAINS)
-    .map((field) => Buffer.from(fieldValue(header, field, MAX_FROM + 1), 'latin1').toString('utf8'));
+    .map((field) => Buffer.from(fieldValue(header, field, MAX_FROM), 'latin1').toString('utf8'));
   const [text] = texts;
   if (text === undefined) return { problem: 'no From field', domains: [] };
   if (from.length > 1) return { problem: 'more than one From field', domains: visibleDomains(texts) };
-  if (text.length > MAX_FROM) return { problem: 'the From field is too long', domains: visibleDomains(texts) };
+  // Not by its text: that has lost the blanks at its end.
+  if (from.some(({ valueStart, end }) => end - valueStart > MAX_FROM))
+    return { problem: 'the From field is too long', domains: visibleDomains(texts) };
   const authors = extractAddresses(text);
   const domains = authors ? [...new Set(authors.map(({ domain }) => domainName(domain)))] : visibleDomains(texts);
   const [domain] = domains;
@@ -34,9 +36,7 @@ export function authorOf(header: Buffer, fields: readonly HeaderField[]): Author
 
 /** Whatever some reader may take for the domain of an address. */
 function visibleDomains(texts: readonly string[]): string[] {
-  const found = texts.flatMap((text) => [
-    ...text.slice(0, MAX_FROM).matchAll(/@[ \t]{0,8}([^\x00-\x20\x7f<>()@,;:"\\]{1,255})/g),
-  ]);
+  const found = texts.flatMap((text) => [...text.matchAll(/@[ \t]{0,8}([^\x00-\x20\x7f<>()@,;:"\\]{1,255})/g)]);
   return [...new Set(found.map((match) => domainName(match[1] ?? '')))].filter((domain) => domain !== '').slice(0, MAX_DOMAINS);
 }
 

@@ -97,12 +97,14 @@ test('the tree walk: psd=n ends it at its domain, psd=y one label below, else th
   assert.equal(await organization('co.suffix'), 'co.suffix');
   assert.equal(await organization('no.record.example'), 'no.record.example');
   const asked: string[] = [];
-  const base = staticResolver({ '_dmarc.org.test': dmarc('p=none') });
+  const counting = (known: Records): Resolver => {
+    const base = staticResolver(known);
+    return { ...base, txt: async (name) => (asked.push(name), base.txt(name)) };
+  };
+  await organizationalDomain('a.giant.bank.test', counting(records));
+  assert.deepEqual(asked.splice(0), ['_dmarc.a.giant.bank.test', '_dmarc.giant.bank.test']);
   const deep = 'a.b.c.d.e.f.g.h.i.org.test';
-  assert.equal(
-    await organizationalDomain(deep, { ...base, txt: async (name) => (asked.push(name), base.txt(name)) }),
-    'org.test',
-  );
+  assert.equal(await organizationalDomain(deep, counting({ '_dmarc.org.test': dmarc('p=none') })), 'org.test');
   assert.deepEqual(
     asked.map((name) => name.split('.').length - 1),
     [11, 7, 6, 5, 4, 3, 2, 1],
@@ -180,6 +182,8 @@ test('several, missing, empty and mixed From fields are nobody’s, and name who
     ['From: ceo@bank.test <x@evil.test\r\n', ['bank.test', 'evil.test']],
     ['From: ceo@bank.test\u0000@evil.test\r\n', ['bank.test', 'evil.test']],
     [`From: ${'x'.repeat(240_000)} <ana@a.test>\r\n`, []],
+    // Whoever comes behind what is looked at is an author too.
+    [`From: ana@a.test,${' '.repeat(11_000)}bob@b.test\r\n`, ['a.test']],
   ];
   for (const [header, domains] of problems) {
     const found = author(header);
