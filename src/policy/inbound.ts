@@ -170,7 +170,9 @@ function withoutForged(header: Buffer, authservId: string): Buffer {
   const parts: Buffer[] = [];
   let kept = 0;
   for (const field of parseFields(header, HEADER_LIMITS)) {
-    if (field.name !== 'authentication-results' || !claimsToBeFrom(fieldValue(header, field), authservId)) continue;
+    const { name, valueStart, end } = field;
+    // All of it: blanks may stand before what counts.
+    if (name !== 'authentication-results' || !claimsToBeFrom(fieldValue(header, field, end - valueStart), authservId)) continue;
     parts.push(header.subarray(kept, field.start));
     kept = field.end;
   }

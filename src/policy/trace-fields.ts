@@ -97,8 +97,11 @@ const MAX_FIELD = 4_096;
  * or where a name ends. Rather one too many: a field that is lost misleads nobody.
  */
 export function claimsToBeFrom(value: string, authservId: string): boolean {
-  const text = value.slice(0, MAX_FIELD).toLowerCase().replace(/["\\]/g, '');
-  const heads = [text, withoutComments(text)].map((form) => form.split(';')[0] ?? '');
+  const text = value.slice(0, MAX_FIELD).toLowerCase();
+  const readings = [text, withoutComments(text, true), withoutComments(text, false)];
+  // The name may stand behind what is looked at.
+  if (value.length > MAX_FIELD && readings.some((reading) => !reading.includes(';'))) return true;
+  const heads = readings.map((reading) => reading.split(';')[0]?.replace(/["\\]/g, '') ?? '');
   return heads.some((head) => [head, head.replace(/\s+/g, '')].some((form) => names(form, authservId.toLowerCase())));
 }
 
@@ -111,10 +114,16 @@ function names(text: string, name: string): boolean {
   return false;
 }
 
-function withoutComments(text: string): string {
+/** `pairs`: whether a backslash takes the next character's meaning away. */
+function withoutComments(text: string, pairs: boolean): string {
   let depth = 0;
   let out = '';
-  for (const char of text) {
+  for (let at = 0; at < text.length; at++) {
+    const char = text[at] ?? '';
+    if (char === '\\' && pairs) {
+      at++;
+      continue;
+    }
     if (char === '(') depth++;
     if (depth === 0) out += char;
     if (char === ')' && depth > 0) depth--;

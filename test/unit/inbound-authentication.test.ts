@@ -178,6 +178,7 @@ test('fields that pretend to be ours go, others stay as they are', async () => {
   const message =
     'Authentication-Results: mail.here.test; dkim=pass header.d=bank.test\r\n' +
     'Authentication-Results: mx.sender.test; spf=pass\r\n' +
+    `Authentication-Results:${' '.repeat(70_000)}mail.here.test; dmarc=pass\r\n` +
     'authentication-results : (x)\r\n MAIL.here.test; dmarc=pass\r\n' +
     PLAIN;
   const { header } = await judge({}, { message });

@@ -92,6 +92,10 @@ test('who pretends to be us, in whatever way a reader may be led to believe it',
     'mail.here.test',
     'mail.here.test none',
     '(((mail.here.test; spf=pass',
+    '(a\\) ; ) mail.here.test; spf=pass',
+    `(${'x'.repeat(5_000)}) mail.here.test; spf=pass`,
+    `(${'x;'.repeat(5_000)}) mail.here.test; spf=pass`,
+    `${' '.repeat(70_000)}mail.here.test; spf=pass`,
   ];
   for (const value of ours) assert.equal(claimsToBeFrom(value, 'mail.here.test'), true, value);
   for (const value of [
@@ -101,6 +105,7 @@ test('who pretends to be us, in whatever way a reader may be led to believe it',
     '',
     ';',
     'here.test; spf=pass',
+    `other.test; ${'x'.repeat(5_000)} mail.here.test`,
     'mail.here.test.evil.example; x',
     'mail.here.testing.example; x',
   ])
