@@ -103,6 +103,11 @@ export class InboundAuthentication {
     };
   }
 
+  /** For what our own users send: they are not verified, and may not say that they were (RFC 8601 section 5). */
+  withoutForged(header: Buffer): Buffer {
+    return withoutForged(header, this.#o.authservId);
+  }
+
   /** RFC 8617 section 7.2.1: only where everybody who handled the message on its way is known to be honest. */
   #vouchedByArc({ arc, dmarc }: AuthenticationResult): boolean {
     const { trustedSealers } = this.#o;

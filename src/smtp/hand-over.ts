@@ -35,7 +35,8 @@ export async function handOver(message: Handover, options: SmtpSessionOptions, l
     const addresses = transaction.recipients.map(({ address }) => address);
     const judged = await transaction.verification?.judge({ id, header, headLength, source }, addresses, log);
     const recipients = transaction.recipients.map((one) => (judged?.isJunk(one.address) ? { ...one, junk: true } : one));
-    const checked = account ? await prepareSubmission(header, account.address, options, id) : (judged?.header ?? header);
+    const unforged = account ? (options.authentication?.withoutForged(header) ?? header) : (judged?.header ?? header);
+    const checked = account ? await prepareSubmission(unforged, account.address, options, id) : unforged;
     const edited = editHeader(checked, DROPPED, [], options.limits);
     log.info('smtp.received', {
       id,

@@ -146,7 +146,7 @@ test('nobody makes us ask DNS with recipients that are not there', async (t) => 
   assert.deepEqual(asked, ['sender.test']);
 });
 
-test('mail of mynetworks and of our own users is not verified', async (t) => {
+test('mail of mynetworks and of our own users is not verified, and users cannot say that it was', async (t) => {
   const resolver: Resolver = new Proxy(staticResolver(), { get: () => assert.fail('DNS was asked') });
   const trusted = await start(t, { resolver, trusted: true });
   assert.match(await send(trusted, PLAIN), /^250 /);
@@ -154,9 +154,11 @@ test('mail of mynetworks and of our own users is not verified', async (t) => {
   const server = await start(t, { resolver, remoteAddress: '127.0.0.1' });
   await using client = await SmtpClient.hello(server.submissionPort);
   await client.commands([`AUTH PLAIN ${Buffer.from('\0ana@example.test\0secret').toString('base64')}`, '235']);
-  const reply = await client.message('ana@example.test', [TO], PLAIN.replace('ana@sender.test', 'ana@example.test'));
+  const forged = 'Authentication-Results: mail.example.test; dmarc=pass header.from=bank.test\r\n';
+  const reply = await client.message('ana@example.test', [TO], forged + PLAIN.replace('ana@sender.test', 'ana@example.test'));
   assert.match(reply, /^250 /);
   assert.match(server.messages[0]?.text ?? '', /^Received: /);
+  assert.doesNotMatch(server.messages[0]?.text ?? '', /Authentication-Results/);
 });
 
 test('row 44: DNS that does not answer holds a message up for a bounded time, and it is taken as undecided', async (t) => {
