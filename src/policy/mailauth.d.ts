@@ -59,6 +59,8 @@ declare module 'mailauth/lib/dkim/dkim-verifier.js' {
     arc: MailauthArcData;
     signatureHeaders: MailauthSignatureField[];
     bodyHashes: Map<string, MailauthBodyHasher>;
+    /** Shared by signatures and seals. */
+    keyCache: { get(...question: unknown[]): Promise<unknown> };
     results: MailauthSignatureResult[];
     prepareSignature(field: MailauthSignatureField): void;
     finalChunk(): Promise<void>;

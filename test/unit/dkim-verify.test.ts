@@ -118,6 +118,11 @@ test('key records: version first, flags, services, hashes, revoked, weak, missin
   );
 });
 
+test('keys of over 4096 bits or so are not used: their arithmetic would hold everybody up', async () => {
+  const huge = `v=DKIM1; k=rsa; p=${'A'.repeat(1_400)}`;
+  assert.equal(await shaped({}, { 'rsa._domainkey.sender.test': { txt: [huge] } }), 'permerror: invalid public key | fail');
+});
+
 test('t=s: the identity must be of the signing domain itself', async () => {
   const strict = { 'rsa._domainkey.sender.test': { txt: [`${rsa.record}; t=s`] } };
   assert.equal(await shaped({ tags: { i: 'ana@sub.sender.test' } }, strict), 'permerror: domain mismatch | fail');

@@ -40,6 +40,17 @@ test('an error behind the term that matches makes all of the record a permerror'
   assert.equal((await check({ 'example.test': spf('ip4:192.0.2.1 unknown=%{d} -all') })).result, 'pass');
 });
 
+test('a name that macros make too long loses labels on the left; a spec that is too long is a permerror', async () => {
+  const sender = `${'a.'.repeat(120)}b@example.test`;
+  const kept = `${'a.'.repeat(120)}b`.slice(-(253 - '.known.test'.length)).replace(/^\./, '');
+  const records = { 'example.test': spf('exists:%{l}.%{l}.known.test -all'), [`${kept}.known.test`]: { a: ['127.0.0.1'] } };
+  assert.equal(`${kept}.known.test`.length, 252);
+  assert.equal((await check(records, { sender })).result, 'pass');
+  assert.equal((await check({ 'example.test': spf(`exists:${'%{l}'.repeat(200)}.test ?all`) }, { sender })).result, 'permerror');
+  const one = `exists:${'x'.repeat(300)}.test`;
+  assert.equal((await check({ 'example.test': spf(`${one} ip4:192.0.2.1 -all`) })).result, 'pass');
+});
+
 test('domains with an underscore are domains', async () => {
   const found = await check(
     { 'mail_out.example.test': spf('include:_spf.example.test -all'), '_spf.example.test': spf('ip4:192.0.2.0/24') },

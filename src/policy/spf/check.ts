@@ -38,7 +38,9 @@ const MAX_TERMS = 10;
 const MAX_VOIDS = 2;
 /** Names of one MX or PTR answer whose addresses are looked up (section 4.6.4). */
 const MAX_NAMES = 10;
+/** Characters of an explanation, and of the text with macros that it is made of. */
 const MAX_EXPLANATION = 500;
+const MAX_NAME = 253;
 
 const RESULTS: Readonly<Record<Qualifier, SpfCode>> = { '+': 'pass', '-': 'fail', '~': 'softfail', '?': 'neutral' };
 
@@ -234,10 +236,9 @@ class Evaluation {
   /** The name that a domain-spec gives; undefined for one that cannot match: a local part that is not ASCII (RFC 8616 section 4). */
   async #target(spec: MacroString, domain: string): Promise<string | undefined> {
     if (usesMacro(spec, 'sl') && !isAscii(this.#local)) return undefined;
-    let name = aLabels(await this.#expand(spec, domain)).replace(/\.$/, '');
+    const name = aLabels(await this.#expand(spec, domain)).replace(/\.$/, '');
     // Section 7.3: whole labels are left out on the left.
-    while (name.length > 253 && name.includes('.')) name = name.slice(name.indexOf('.') + 1);
-    return name;
+    return name.length > MAX_NAME ? name.slice(name.indexOf('.', name.length - MAX_NAME - 1) + 1) : name;
   }
 
   async #expand(spec: MacroString, domain: string): Promise<string> {
@@ -272,7 +273,7 @@ class Evaluation {
       const target = await this.#target(spec, domain);
       if (target === undefined || !isFullName(target)) return undefined;
       const [only, more] = await this.#resolver.txt(target);
-      if (only === undefined || more !== undefined) return undefined;
+      if (only === undefined || more !== undefined || only.length > MAX_EXPLANATION) return undefined;
       const text = await this.#expand(parseMacroString(only, true), domain);
       return /^[\x20-\x7e]+$/.test(text) ? text.slice(0, MAX_EXPLANATION) : undefined;
     } catch {

@@ -20,6 +20,8 @@ export type MacroString = readonly Part[];
 const LETTERS = 'slodiphv';
 /** Only in what `exp=` leads to, and where nobody evaluates it. */
 const EXPLAIN_LETTERS = 'crt';
+/** Characters of a domain-spec: names have 253, and each macro may stand for the whole of a sender's local part. */
+const MAX_SPEC = 512;
 const SIGNS: Readonly<Record<string, string>> = { '%': '%', _: ' ', '-': '%20' };
 
 /** @throws SpfSyntaxError. `explain`: of an explanation's text, where blanks and more letters are allowed */
@@ -69,6 +71,7 @@ export const isTopLabel = (label: string): boolean => TOP_LABEL.test(label);
 
 /** domain-spec: it ends in a macro, or in a dot and a top label. @throws SpfSyntaxError */
 export function parseDomainSpec(text: string): MacroString {
+  if (text.length > MAX_SPEC) throw new SpfSyntaxError('a domain that is too long');
   const parts = parseMacroString(text);
   const last = parts.at(-1);
   if (!last) throw new SpfSyntaxError('a domain is missing');
