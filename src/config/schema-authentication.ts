@@ -1,7 +1,7 @@
 // Whether and how mail from outside is verified (SPF, DKIM, DMARC, ARC), and what comes of it: OpenDMARC's words where it has one.
 import { z } from 'zod';
 import { field, group } from './field.ts';
-import { readHostname, readWord } from './readers.ts';
+import { optional, readHostname, readWord } from './readers.ts';
 import { readList, readTime, show, ValueError } from './values.ts';
 
 export const ACTIONS = ['accept', 'mark', 'quarantine', 'reject'] as const;
@@ -34,7 +34,10 @@ export function authenticationFields() {
   const outcome = (name: AuthenticationOutcome) =>
     field({ type: TYPE, description: DESCRIPTIONS[name], default: DEFAULTS[name], example: DEFAULTS[name] }, readWord(ACTIONS));
   const ofDomain = (name: AuthenticationOutcome) =>
-    field({ type: TYPE, description: `\`${name}\` for this domain.`, example: 'mark' }, readWord(ACTIONS)).optional();
+    field(
+      { type: TYPE, description: `\`${name}\` for this domain; without it, that setting.`, default: 'none', example: 'mark' },
+      optional(readWord(ACTIONS)),
+    ).optional();
   return {
     message_authentication: field(
       {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { AuthenticationAction } from '../../src/config/schema-authentication.ts';
+import { OUTCOMES, type AuthenticationAction } from '../../src/config/schema-authentication.ts';
+import { parseSettings, type Settings } from '../../src/config/settings.ts';
 import { MailError } from '../../src/lib/errors.ts';
 import { createLogger, silentLogger, type LogFields } from '../../src/lib/logger.ts';
 import { InboundAuthentication, type AuthenticationActions, type Judgement } from '../../src/policy/inbound.ts';
@@ -205,4 +206,22 @@ test('what was found and done is logged', async () => {
       action: 'quarantine',
     },
   ]);
+});
+
+test('settings: actions by outcome, and for single domains; what is none is told', () => {
+  const read = (text: string): Settings => parseSettings(`hostname: mail.example.com\n${text}`, '/etc/buzon/buzon.yaml');
+  const defaults = read('');
+  assert.equal(defaults.message_authentication, 'verify');
+  assert.equal(defaults.authserv_id, 'mail.example.com');
+  assert.deepEqual(Object.fromEntries(OUTCOMES.map((name) => [name, defaults[name]])), DEFAULTS);
+  assert.deepEqual(
+    read('message_authentication_domains: [{domain: Example.ORG, dmarc_reject: quarantine}]').message_authentication_domains,
+    [{ domain: 'example.org', dmarc_reject: 'quarantine' }],
+  );
+  assert.throws(
+    () => read('dmarc_reject: bounce'),
+    /dmarc_reject: "bounce" is not known; write one of accept, mark, quarantine, reject/,
+  );
+  assert.throws(() => read('arc_trusted_sealers: [nowhere]'), /"nowhere" is not a domain that can seal; write a domain such as/);
+  assert.throws(() => read('message_authentication: no'), /write one of verify, off/);
 });
