@@ -36,13 +36,14 @@ function transportFields(base: string) {
   return {
     transport_maps: tables(
       base,
-      'transport(5) tables: `example.net  smtp:[mail.example.net]:2525`. Asked for `user+ext@domain`, `user@domain`, `domain`, `.domain` of each domain above, `*`. Transports: `smtp:`, `lmtp:`, `lmtp:unix:/path`, `relay:`, `discard:`, `hold:`, `error:5.1.1 text` (an address of this host is refused so), `retry:`, `virtual:` (the mailboxes here). `:` changes nothing.',
+      'transport(5) tables: `example.net  smtp:[mail.example.net]:2525`. Asked for `user+ext@domain`, `user@domain`, `domain`, `.domain` of each domain above, `*`. Transports: `smtp:`, `lmtp:`, `lmtp:unix:/path`, `relay:`, `discard:`, `hold:`, `error:5.1.1 text` (an address of this host is refused so), `retry:`, `virtual:` (the mailboxes here). `:` changes nothing. `smtp:` and `lmtp:` take several hosts (`smtp:[a.example.net], [b.example.net]:587`): the next is tried where one cannot be reached or puts mail off.',
       'hash:/etc/postfix/transport',
     ),
     relayhost: field(
       {
         type: 'next hop',
-        description: 'The host that all mail to outside goes through: `[mail.example.net]:587`, or a domain whose MX are meant.',
+        description:
+          'The host that all mail to outside goes through: `[mail.example.net]:587`, or a domain whose MX are meant. Several are tried in their order: `[a.example.net]:587, [b.example.net]`.',
         default: 'none',
         example: '[mail.example.net]:587',
       },
@@ -75,7 +76,7 @@ function clientFields(base: string) {
   return {
     smtp_sasl_password_maps: tables(
       base,
-      '`[mail.example.net]:587  user:password` for next hops that want a log-in; looked up by the host that is spoken to, then the next hop with its port, then without. Nobody but root may read the file (mode 0600).',
+      '`[mail.example.net]:587  user:password` for next hops that want a log-in; looked up by the name of the host that is spoken to (the MX of a domain, `mail.example.net`), then the next hop as it is written, then with its port and without. Nobody but root may read the file (mode 0600).',
       'hash:/etc/postfix/sasl_passwd',
     ),
     smtp_sender_dependent_authentication: field(

@@ -6,17 +6,21 @@
 import type { DsnRecipient } from '../delivery/types.ts';
 import type { MessageSource } from '../message/source.ts';
 
+/** `smtp:example.com` asks for MX records; `smtp:[mail.example.com]:587` and addresses in brackets do not. LMTP never asks (RFC 2033). */
+export interface InetHop {
+  readonly kind: 'smtp' | 'lmtp';
+  /** Lower case, without brackets or the dot at the end. */
+  readonly host: string;
+  readonly port: number;
+  /** False for a host in brackets. */
+  readonly mx: boolean;
+}
+
 /** Where a recipient's mail goes next: transport(5)'s result. */
 export type NextHop =
-  /** `smtp:example.com` asks for MX records; `smtp:[mail.example.com]:587` and addresses in brackets do not. LMTP never asks (RFC 2033). */
-  | {
-      readonly kind: 'smtp' | 'lmtp';
-      /** Lower case, without brackets or the dot at the end. */
-      readonly host: string;
-      readonly port: number;
-      /** False for a host in brackets. */
-      readonly mx: boolean;
-    }
+  | InetHop
+  /** `smtp:[a], [b]:587, c`: tried in this order (smtp(8)); two or more, all of one kind. */
+  | { readonly kind: 'list'; readonly hops: readonly InetHop[] }
   /** `lmtp:unix:/path`. */
   | { readonly kind: 'lmtp-unix'; readonly path: string }
   /** Taken and thrown away (discard(8)). */

@@ -96,9 +96,7 @@ function clientOptions(context: QueueContext, resolver: Resolver | undefined): C
   const { parts, logger, clock } = context;
   const settings = (): Settings => parts().settings;
   return {
-    get limits() {
-      return clientLimits(settings());
-    },
+    limits: () => clientLimits(settings()),
     get hostname() {
       return settings().hostname;
     },
@@ -122,10 +120,7 @@ function clientOptions(context: QueueContext, resolver: Resolver | undefined): C
     isOwnAddress: (address) => isOwnAddress(address, settings()),
     smtp_skip_5xx_greeting: true,
     tlsPolicy: () => ({ level: settings().smtp_tls_security_level }),
-    credentials: async (hop, sender) => {
-      const found = await parts().credentials(hop, sender);
-      return found && { user: found.user, password: found.pass };
-    },
+    credentials: (...asked) => parts().credentials(...asked),
     bindAddress: async (sender, family) => {
       const { ipv4, ipv6 } = await parts().bindAddresses(sender);
       return family === 6 ? ipv6 : ipv4;

@@ -25,9 +25,12 @@ gone.test            error:5.1.1 gone
 bare.test            error:
 drop.test            discard:
 .org.test            smtp:[org.test]
+two.test             smtp:[one.test], [two.test]:26
+also.test            :one.test two.test
+store.test           lmtp:inet:[one.test]:24, two.test
 `;
 const RELAYHOSTS = `ana@example.test     [ana.test]:587
-@eva.test            eva-relay.test
+@eva.test            eva-relay.test, [eva2.test]:587
 no@eva.test          DUNNO
 <>                   [bounces.test]
 `;
@@ -52,7 +55,7 @@ const RECIPIENTS = [
     'x@backup.test',
     'x@sub.backup.test',
   ],
-  ...['x@[192.0.2.1]'],
+  ...['x@two.test', 'x@also.test', 'x@store.test', 'x@[192.0.2.1]'],
 ];
 const SENDERS = ['', 'ana@example.test', 'ana+x@example.test', 'x@eva.test', 'no@eva.test', 'x@remote.test'];
 
@@ -96,7 +99,7 @@ test('every recipient of every sender goes where Postfix sends it', async (t) =>
     join(postfix.config, 'main.cf'),
     `transport_maps = texthash:${files.transport}
 sender_dependent_relayhost_maps = texthash:${files.relayhosts}
-relayhost = [hub.test]:2525
+relayhost = [hub.test]:2525, [hub2.test]
 relay_domains = backup.test
 recipient_delimiter = +
 `,
@@ -114,7 +117,7 @@ recipient_delimiter = +
     }),
     transportMaps: table(files.transport),
     senderDependentRelayhostMaps: table(files.relayhosts),
-    relayhost: '[hub.test]:2525',
+    relayhost: '[hub.test]:2525, [hub2.test]',
     defaultTransport: 'smtp',
     relayTransport: 'relay',
     virtualTransport: 'virtual',

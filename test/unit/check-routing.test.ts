@@ -21,7 +21,7 @@ test('next hops that cannot be are named, in settings and tables; good ones are 
   const folder = await tempFolder(t);
   assert.deepEqual(
     await findings(folder, {
-      relayhost: '[hub.test]:587',
+      relayhost: '[hub.test]:587, [hub2.test]',
       default_transport: 'smtp',
       virtual_transport: 'lmtp:unix:/run/dovecot/lmtp',
       transport_maps: 'inline:{ {far.test = smtp:[x]:26}, {own.test = :}, {no.test = error:5.1.1 gone}, {l.test = virtual:} }',
@@ -37,7 +37,7 @@ test('next hops that cannot be are named, in settings and tables; good ones are 
       default_transport: 'uucp:x',
       virtual_transport: 'lmtp:unix:private/dovecot-lmtp',
       transport_maps: 'inline:{ {far.test = carrier:pigeon} }',
-      sender_dependent_relayhost_maps: 'inline:{ {@c.test = a b} }',
+      sender_dependent_relayhost_maps: 'inline:{ {@c.test = [a], b!} }',
       smtp_bind_address_maps: 'inline:{ a.test=b.test }',
       account_send_limit_maps: 'inline:{ {a@b.test = messages=1} }',
     }),

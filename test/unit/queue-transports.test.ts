@@ -177,7 +177,7 @@ test('a transport that is none: mail waits, and the log says why', async () => {
   );
   for (const good of [':', 'smtp:', ':[x]:25', 'virtual:', 'local', 'error:5.1.1 x', 'hold:'])
     assert.equal(transportProblem(good), undefined, good);
-  for (const bad of ['uucp:x', ':[x]:0', 'smtp:a b', 'lmtp:unix:x']) assert.notEqual(transportProblem(bad), undefined, bad);
+  for (const bad of ['uucp:x', ':[x]:0', 'smtp:a, b!', 'lmtp:unix:x']) assert.notEqual(transportProblem(bad), undefined, bad);
 });
 
 test('a map that cannot be read is a temporary error', async (t) => {
@@ -186,7 +186,7 @@ test('a map that cannot be read is a temporary error', async (t) => {
   await assert.rejects(where.resolve('u@far.test', ''), { kind: 'temporary', code: 'MAP_UNREADABLE' });
 });
 
-test('smtp_sasl_password_maps: host, [host]:port, host; the sender first where set; colons in passwords', async () => {
+test('smtp_sasl_password_maps: the sender where set, the host, the next hop as it is written and otherwise; colons in passwords', async () => {
   const maps = [
     table({
       '[hub.test]:587': 'hub:pa:ss',
@@ -194,11 +194,16 @@ test('smtp_sasl_password_maps: host, [host]:port, host; the sender first where s
       'big.test': 'big:secret',
       'ana@us.test': 'ana:own',
       '[none.test]': ':',
+      'both.test': 'host:x',
+      '[both.test]:587': 'hop:x',
+      '[wide.test]': 'brackets:x',
+      'wide.test': 'name:x',
     }),
   ];
   const find = credentialsFinder({ maps, senderDependent: false, recipientDelimiter: '+' });
-  const ask = async (to: string, sender = '', host?: string, how = find) => (await how(parseNextHop(to), sender, host))?.user;
-  assert.deepEqual(await find(parseNextHop('[hub.test]:587'), ''), { user: 'hub', pass: 'pa:ss' });
+  const ask = async (to: string, sender = '', host = '192.0.2.1', how = find) =>
+    (await how(parseNextHop(to), sender, host))?.user;
+  assert.deepEqual(await find(parseNextHop('[hub.test]:587'), '', 'hub.test'), { user: 'hub', password: 'pa:ss' });
   assert.equal(await ask('[hub.test]'), undefined);
   assert.equal(await ask('big.test'), 'big');
   assert.equal(await ask('big.test', '', 'MX1.big.test'), 'mx');
@@ -208,6 +213,15 @@ test('smtp_sasl_password_maps: host, [host]:port, host; the sender first where s
   const bySender = credentialsFinder({ maps, senderDependent: true, recipientDelimiter: '+' });
   assert.equal(await ask('big.test', 'ana+x@us.test', undefined, bySender), 'ana');
   assert.equal(await ask('big.test', '', undefined, bySender), 'big');
+  // As smtp_sasl_passwd_lookup: the host's name before the next hop.
+  assert.equal(await ask('[both.test]:587', '', 'both.test'), 'host');
+  assert.equal(await ask('[both.test]:587'), 'hop');
+  assert.deepEqual(
+    [await ask('[wide.test]'), await ask('[wide.test]:26'), await ask('wide.test')],
+    ['brackets', 'brackets', 'name'],
+  );
+  assert.equal(await ask('big.test', 'ana@us.test', 'mx1.big.test', bySender), 'ana');
+  assert.equal(await ask('lmtp:big.test', 'ana@us.test', undefined, bySender), 'big');
 });
 
 test('files with passwords: read by whoever may, kept for ten seconds, an unreadable one makes mail wait', async (t) => {

@@ -1,10 +1,11 @@
 // From an address to a session that takes mail: connection, greeting, EHLO, TLS as the policy says, AUTH.
 import { checkServerIdentity, type ConnectionOptions, type PeerCertificate } from 'node:tls';
 import { isIP } from 'node:net';
+import type { Credentials } from '../credentials.ts';
 import { openSession } from '../nodemailer-adapter.ts';
 import { dial, DialError, type Peer } from './connect.ts';
 import { requireTlsMissing } from './needs.ts';
-import type { ClientOptions, Credentials, TlsPolicy } from './options.ts';
+import type { ClientOptions, TlsPolicy } from './options.ts';
 import { SessionError, type SmtpSession } from './session.ts';
 import { broken, cannotConnect, refusedUs, statusOf, trouble, type Trouble } from './wording.ts';
 
@@ -24,8 +25,8 @@ export interface Plan {
 
 export type Opened =
   | { readonly kind: 'open'; readonly session: SmtpSession }
-  /** `next`: another host may do better. */
-  | { readonly kind: 'closed'; readonly trouble: Trouble; readonly next: boolean };
+  /** `next`: another host may do better. `dead`: nobody answered at all. */
+  | { readonly kind: 'closed'; readonly trouble: Trouble; readonly next: boolean; readonly dead: boolean };
 
 /** Never throws for what the peer does. */
 export async function open(peer: Peer, plan: Plan, options: ClientOptions, signal: AbortSignal): Promise<Opened> {
@@ -45,13 +46,13 @@ export async function open(peer: Peer, plan: Plan, options: ClientOptions, signa
     }
     return await loggedIn(peer, session, plan, options, signal);
   } catch (error) {
-    if (error instanceof DialError) return closed(cannotConnect(peer, error.message));
+    if (error instanceof DialError) return closed(cannotConnect(peer, error.message), true, error.dead);
     if (error instanceof SessionError) return judged(peer, error, plan, options);
     throw error;
   }
 }
 
-const closed = (why: Trouble, next = true): Opened => ({ kind: 'closed', trouble: why, next });
+const closed = (why: Trouble, next = true, dead = false): Opened => ({ kind: 'closed', trouble: why, next, dead });
 
 async function connected(
   peer: Peer,
@@ -60,7 +61,8 @@ async function connected(
   signal: AbortSignal,
   tls: 'never' | 'opportunistic' | 'required',
 ): Promise<SmtpSession> {
-  const { clock, limits } = options;
+  const { clock } = options;
+  const limits = options.limits();
   const socket = await dial(peer, {
     timeout: limits.smtp_connect_timeout,
     clock,
@@ -145,7 +147,8 @@ function judged(peer: Peer, error: SessionError, plan: Plan, options: ClientOpti
     return closed(trouble('deferred', '4.7.4', `TLS is required, but was not offered by host ${peer.label}`, about));
   if (error.kind === 'tls')
     return closed(trouble('deferred', '4.7.5', `Cannot start TLS with ${peer.label}: ${error.detail}`, about));
-  if (reply === undefined) return closed(broken(peer, error));
+  if (reply === undefined)
+    return closed(broken(peer, error), true, stage === 'greeting' && (error.kind === 'timeout' || error.kind === 'lost'));
   const more = { ...about, reply: reply.text };
   switch (stage) {
     case 'starttls':

@@ -4,6 +4,7 @@ import type { Resolver } from '../../dns/resolver.ts';
 import type { Clock } from '../../lib/clock.ts';
 import type { Logger } from '../../lib/logger.ts';
 import type { MessageSource } from '../../message/source.ts';
+import type { Credentials } from '../credentials.ts';
 import type { NextHop } from '../types.ts';
 import type { SessionTimeouts } from './session.ts';
 
@@ -23,6 +24,8 @@ export interface ClientLimits extends SessionTimeouts {
   /** A delivery ends after this long, and so much longer as the message takes at smtp_min_data_rate (bytes a second). */
   readonly delivery_deadline: number;
   readonly smtp_min_data_rate: number;
+  /** How long an address at which nobody answered stands behind others. */
+  readonly minimal_backoff_time: number;
 }
 
 /** Postfix's own, but for connection_cache_size and delivery_deadline, which it lacks. */
@@ -44,6 +47,7 @@ export const DEFAULT_CLIENT_LIMITS: ClientLimits = {
   connection_cache_size: 200,
   delivery_deadline: 3_600_000,
   smtp_min_data_rate: 500,
+  minimal_backoff_time: 300_000,
 };
 
 export type TlsLevel = 'none' | 'may' | 'encrypt' | 'verify' | 'secure';
@@ -55,13 +59,9 @@ export interface TlsPolicy {
   readonly names?: readonly string[];
 }
 
-export interface Credentials {
-  readonly user: string;
-  readonly password: string;
-}
-
 export interface ClientOptions {
-  readonly limits: ClientLimits;
+  /** As they are now: a reload changes them. */
+  readonly limits: () => ClientLimits;
   /** smtp_helo_name; also what an MX record that leads back here says. */
   readonly hostname: string;
   /** smtp_helo_name where it differs. */
@@ -84,7 +84,11 @@ export interface ClientOptions {
   /** Roots that certificates must lead to (smtp_tls_CAfile); Node's own when absent. */
   readonly roots?: SecureContextOptions['ca'];
   /** smtp_sasl_password_maps. @throws MailError temporary */
-  readonly credentials?: (hop: NextHop, sender: string) => Promise<Credentials | undefined> | Credentials | undefined;
+  readonly credentials?: (
+    hop: NextHop,
+    sender: string,
+    host: string,
+  ) => Promise<Credentials | undefined> | Credentials | undefined;
   /** Sends passwords also where the connection is not encrypted. */
   readonly authInClear?: boolean;
   /** smtp_bind_address for mail of this sender (empty for `<>`). @throws MailError temporary */
