@@ -55,6 +55,11 @@ function transportFields(base: string) {
       'hash:/etc/postfix/sender_relay',
     ),
     default_transport: transport('Transport for mail to outside.', 'smtp', 'smtp'),
+    sender_dependent_default_transport_maps: tables(
+      base,
+      'A `default_transport` by sender, for mail to outside: `user@domain`, `@domain`, `<>`, as in `@example.org  smtp:[mail.example.org]:587`. Without a next hop of its own, `relayhost` stays. The value `DUNNO` means `default_transport`; `transport_maps` come before it.',
+      'hash:/etc/postfix/sender_transport',
+    ),
     relay_transport: transport('Transport for mail to `relay_domains`.', 'relay', 'smtp:[10.0.0.7]'),
     virtual_transport: transport(
       'Transport for `virtual_mailbox_domains`: `virtual` is this server’s own mailboxes; `lmtp:unix:/path` or `lmtp:host:port` another store.',

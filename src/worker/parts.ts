@@ -102,6 +102,7 @@ export class Parts {
       classOf,
       transportMaps: tables(settings.transport_maps),
       senderDependentRelayhostMaps: tables(settings.sender_dependent_relayhost_maps),
+      senderDependentDefaultTransportMaps: tables(settings.sender_dependent_default_transport_maps),
       relayhost: settings.relayhost,
       defaultTransport: settings.default_transport,
       relayTransport: settings.relay_transport,

@@ -34,6 +34,12 @@ const RELAYHOSTS = `ana@example.test     [ana.test]:587
 no@eva.test          DUNNO
 <>                   [bounces.test]
 `;
+const DEFAULTS = `ana@example.test     lmtp:[store.test]
+@eva.test            smtp:
+no@eva.test          dunno
+@remote.test         relay:[r1.test], [r2.test]:26
+<>                   error:5.7.0 no reports
+`;
 const RECIPIENTS = [
   ...[
     'user@far.test',
@@ -89,16 +95,19 @@ test('every recipient of every sender goes where Postfix sends it', async (t) =>
   const files = {
     transport: join(folder, 'transport'),
     relayhosts: join(folder, 'relayhosts'),
+    defaults: join(folder, 'defaults'),
     vmailbox: join(folder, 'vmailbox'),
   };
   await writeFile(files.transport, TRANSPORT);
   await writeFile(files.relayhosts, RELAYHOSTS);
+  await writeFile(files.defaults, DEFAULTS);
   await writeFile(files.vmailbox, 'box@example.test x/\n');
   const postfix = await Postfix.create({ directory: folder, base: folder, domains: ['example.test'], vmailbox: files.vmailbox });
   await appendFile(
     join(postfix.config, 'main.cf'),
     `transport_maps = texthash:${files.transport}
 sender_dependent_relayhost_maps = texthash:${files.relayhosts}
+sender_dependent_default_transport_maps = texthash:${files.defaults}
 relayhost = [hub.test]:2525, [hub2.test]
 relay_domains = backup.test
 recipient_delimiter = +
@@ -117,6 +126,7 @@ recipient_delimiter = +
     }),
     transportMaps: table(files.transport),
     senderDependentRelayhostMaps: table(files.relayhosts),
+    senderDependentDefaultTransportMaps: table(files.defaults),
     relayhost: '[hub.test]:2525, [hub2.test]',
     defaultTransport: 'smtp',
     relayTransport: 'relay',

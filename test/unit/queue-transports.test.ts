@@ -21,6 +21,7 @@ function transports(maps: Record<string, string> = {}, options: Partial<Transpor
     classOf: async (domain) => CLASSES[domain as keyof typeof CLASSES] ?? 'outside',
     transportMaps: Object.keys(maps).length > 0 ? [table(maps)] : [],
     senderDependentRelayhostMaps: [],
+    senderDependentDefaultTransportMaps: [],
     relayhost: '',
     defaultTransport: 'smtp',
     relayTransport: 'relay',
@@ -128,6 +129,44 @@ test('sender_dependent_relayhost_maps come before relayhost; DUNNO, `<>`, extens
     ['x@far.test', 'smtp:[hub.test]'],
   ] as const)
     assert.equal(await hop(where, 'u@far.test', sender), expected, sender);
+});
+
+test('sender_dependent_default_transport_maps: in place of default_transport only, with relayhost where they name no host', async () => {
+  const { logger, events } = captureLog();
+  const where = transports(
+    { 'mapped.test': 'smtp:[mapped.test]' },
+    {
+      relayhost: '[hub.test]',
+      senderDependentRelayhostMaps: [table({ 'ana@eva.test': '[ana.test]' })],
+      senderDependentDefaultTransportMaps: [
+        table({
+          'ana@us.test': 'smtp:[one.test]:587, [two.test]',
+          '@eva.test': 'lmtp:',
+          'no@eva.test': 'Dunno',
+          'bad@eva.test': ':[x.test]',
+          '<>': 'error:5.7.0 no reports',
+        }),
+      ],
+      logger,
+    },
+  );
+  for (const [sender, expected] of [
+    ['ana+x@us.test', 'smtp:[one.test]:587, [two.test]'],
+    ['x@eva.test', 'lmtp:hub.test'],
+    ['ana@eva.test', 'lmtp:ana.test'],
+    ['no@eva.test', 'smtp:[hub.test]'],
+    ['', 'error:5.7.0 no reports'],
+    ['x@far.test', 'smtp:[hub.test]'],
+    ['bad@eva.test', 'error:4.3.5 mail transport unavailable'],
+  ] as const)
+    assert.equal(await hop(where, 'u@far.test', sender), expected, sender);
+  assert.deepEqual(
+    events.map(({ event }) => event),
+    ['transport.bad'],
+  );
+  assert.equal(await hop(where, 'u@mapped.test', 'ana@us.test'), 'smtp:[mapped.test]', 'transport_maps come first');
+  assert.equal(await hop(where, 'u@backup.test', 'ana@us.test'), 'smtp:[hub.test]', 'relay_domains have relay_transport');
+  assert.equal(await where.handling('u@us.test'), 'here');
 });
 
 test('default_transport, relay_transport, virtual_transport with a next hop of their own are not changed by relayhost', async () => {
