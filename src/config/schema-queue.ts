@@ -22,7 +22,7 @@ export function queueFields() {
 function scheduleFields() {
   return {
     smtp_process_limit: count(
-      'Deliveries under way at a time, to all destinations together. Destinations that take long to answer get at most half of them.',
+      'Deliveries under way at a time, to all destinations together. Destinations that take long to answer get at most half of them; a delivery that goes on for over five seconds is not counted any more (nine times as many may go on so).',
       100,
       1,
       10_000,

@@ -205,6 +205,8 @@ export function newMessage(id: string, recipients: readonly string[], options: M
 /** A job under way, which the test ends. */
 export interface Running {
   readonly job: Job;
+  /** By the clock that only runs forward. */
+  readonly began: number;
   end(end?: JobEnd): void;
 }
 
@@ -246,6 +248,7 @@ export class SchedulerWorld {
     return new Promise((resolve) => {
       const running: Running = {
         job,
+        began: this.clocks.monotonic(),
         end: (end = { site: 'up' }) => {
           this.running.splice(this.running.indexOf(running), 1);
           const settling =
@@ -286,6 +289,10 @@ export class SchedulerWorld {
   }
   runningAt(domain: string): number {
     return this.running.filter(({ job }) => job.destination === `smtp:${domain}`).length;
+  }
+  /** Jobs that have been under way for less than `ms` milliseconds. */
+  youngerThan(ms: number): number {
+    return this.running.filter(({ began }) => this.clocks.monotonic() - began < ms).length;
   }
   /** Ends the oldest jobs to a domain, `count` of them. */
   async end(domain: string, count: number, end?: JobEnd): Promise<void> {

@@ -2,7 +2,9 @@
 // kept here but the jobs under way, a few fetched ahead for destinations that answer fast, and what was learnt of the last destinations.
 //
 // Places (smtp_process_limit) are shared by pace, so that hosts that take half a minute a reply cannot hold up those that do not: slow
-// destinations have at most half of the places, they and those of which nothing is known yet at most three quarters.
+// destinations have at most half of the places, they and those of which nothing is known yet at most three quarters. A job that goes on for longer
+// (SLOW_MS) gives its place to others and waits beside them: it costs a connection, not a process as qmgr's do. So nobody's silence keeps mail from a
+// destination of which nothing is known. Of those that wait there is a limit too.
 import { toMailError } from '../../lib/errors.ts';
 import type { Logger } from '../../lib/logger.ts';
 import type { Clock } from '../../lib/clock.ts';
@@ -28,6 +30,8 @@ export interface SchedulerOptions {
 
 /** Destinations asked for at a time. */
 const PAGE = 64;
+/** Pages in a row of which nobody had a turn, before a pause. */
+const IDLE_PAGES = 32;
 /** Jobs of a dead destination that one turn puts off. */
 const SUSPENDED = 50;
 const REMEMBERED = 5_000;
@@ -37,6 +41,9 @@ const AGAIN_MS = 1_000;
 /** The part of the places that slow destinations may have together, and they with those of which nothing is known. */
 const SLOW_PART = 0.5;
 const UNPROVEN_PART = 0.75;
+
+/** Jobs that wait without a place, at most, for each place there is. */
+const WAITING_EACH = 9;
 
 /** Why a recipient at a dead destination waits, as Postfix says it. */
 export const SUSPENDED_REASON = 'delivery temporarily suspended: ';
@@ -115,10 +122,19 @@ export class Scheduler {
   }
 
   async #goRound(): Promise<void> {
-    while (!this.#stopped && this.#free() > 0) {
+    /** Of the first page that nobody of had a use for: seen again, the ring has been gone round. */
+    let first: string | undefined;
+    for (let idle = 0; !this.#stopped && this.#free() > 0;) {
       const names = await this.#o.store.readyDestinations(this.#cursor, PAGE);
-      if ((await this.#serve(names)) > 0) continue;
-      // When that was the whole ring, those that are left have what they may have, until jobs end or turn out to be long.
+      if ((await this.#serve(names)) > 0) {
+        idle = 0;
+        first = undefined;
+        continue;
+      }
+      const isWholeRing = names.length < PAGE || (first !== undefined && names.includes(first));
+      first ??= names[0];
+      if (!isWholeRing && ++idle < IDLE_PAGES) continue;
+      // Those that are left have what they may have, until jobs end or turn out to be long.
       this.#contended = names.length === PAGE;
       if (names.length > 0) this.#again();
       return;
@@ -237,20 +253,29 @@ export class Scheduler {
 
   // ---- places
 
+  /** Places in use, by the pace of who has them. */
+  #taken(): Record<Pace, number> {
+    const now = this.#o.monotonic();
+    const taken: Record<Pace, number> = { slow: 0, new: 0, proven: 0 };
+    let mayWait = this.#o.limits().processes * WAITING_EACH;
+    for (const one of this.#active) {
+      const waiting = Math.min(one.waiting(now), mayWait);
+      mayWait -= waiting;
+      taken[one.pace(now)] += one.taken - waiting;
+    }
+    return taken;
+  }
   #free(): number {
-    let taken = 0;
-    for (const destination of this.#active) taken += destination.taken;
-    return Math.max(0, this.#o.limits().processes - taken);
+    const { slow, new: unknown, proven } = this.#taken();
+    return Math.max(0, this.#o.limits().processes - slow - unknown - proven);
   }
 
   /** Places that a destination may have more, by its pace; undefined stands for one of which nothing is known. */
   #allowance(destination: Destination | undefined): number {
-    const now = this.#o.monotonic();
-    const taken: Record<Pace, number> = { slow: 0, new: 0, proven: 0 };
-    for (const one of this.#active) taken[one.pace(now)] += one.taken;
+    const taken = this.#taken();
     const places = this.#o.limits().processes;
     const left = (part: number, used: number): number => Math.max(1, Math.floor(places * part)) - used;
-    const pace = destination?.pace(now) ?? 'new';
+    const pace = destination?.pace(this.#o.monotonic()) ?? 'new';
     const some = left(1, taken.slow + taken.new + taken.proven);
     if (pace === 'proven') return Math.max(0, some);
     const unproven = Math.min(some, left(UNPROVEN_PART, taken.slow + taken.new));
