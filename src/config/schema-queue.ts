@@ -16,7 +16,7 @@ function time(description: string, standard: string, minMs: number, maxMs: numbe
 }
 
 export function queueFields() {
-  return { ...scheduleFields(), ...clientFields(), ...clientTimeoutFields() };
+  return { ...scheduleFields(), ...transportLimitFields(), ...clientFields(), ...clientTimeoutFields() };
 }
 
 function scheduleFields() {
@@ -61,6 +61,43 @@ function scheduleFields() {
       100 * DAY,
     ),
     delay_warning_time: time('When a sender is told that his message still waits. 0: never.', '0h', 0, 100 * DAY),
+  };
+}
+
+/** Postfix's TRANSPORT_destination_… for the transports that there are: `relay:` is smtp's. */
+function transportLimitFields() {
+  const limit = (description: string, setting: string, [min, max, example]: readonly [number, number, number]) =>
+    field({ type: 'count', description, default: `$${setting}`, example }, (value) => readInteger(value, min, max));
+  const places = [1, 1000, 5] as const;
+  const concurrency = (transport: string) =>
+    limit(
+      `\`default_destination_concurrency_limit\` for next hops of \`${transport}:\`.`,
+      'default_destination_concurrency_limit',
+      places,
+    );
+  const initial = (transport: string) =>
+    limit(`\`initial_destination_concurrency\` for next hops of \`${transport}:\`.`, 'initial_destination_concurrency', places);
+  const cohorts = (transport: string) =>
+    limit(
+      `\`default_destination_concurrency_failed_cohort_limit\` for next hops of \`${transport}:\`.`,
+      'default_destination_concurrency_failed_cohort_limit',
+      [0, 1000, 10],
+    );
+  const recipients = (transport: string) =>
+    limit(
+      `\`default_destination_recipient_limit\` for next hops of \`${transport}:\`. With 1 each recipient gets a copy of his own.`,
+      'default_destination_recipient_limit',
+      [1, 1000, 1],
+    );
+  return {
+    smtp_initial_destination_concurrency: initial('smtp'),
+    smtp_destination_concurrency_limit: concurrency('smtp'),
+    smtp_destination_concurrency_failed_cohort_limit: cohorts('smtp'),
+    smtp_destination_recipient_limit: recipients('smtp'),
+    lmtp_initial_destination_concurrency: initial('lmtp'),
+    lmtp_destination_concurrency_limit: concurrency('lmtp'),
+    lmtp_destination_concurrency_failed_cohort_limit: cohorts('lmtp'),
+    lmtp_destination_recipient_limit: recipients('lmtp'),
   };
 }
 

@@ -13,7 +13,7 @@ import type { MessageSource } from '../message/source.ts';
 import { noQueue } from '../queue/no-queue.ts';
 import { StoreQueue } from '../queue/outbound.ts';
 import { QueueRunner } from '../queue/runner.ts';
-import type { QueueLimits } from '../queue/scheduler/limits.ts';
+import type { LimitsOf, QueueLimits } from '../queue/scheduler/limits.ts';
 import type { DkimKeys } from '../policy/dkim-keys.ts';
 import type { DeliveryAgent, QueuedMessage, QueueStore, Reporter, Transports } from '../queue/types.ts';
 import type { Parts } from './parts.ts';
@@ -94,7 +94,7 @@ export class Outbound implements OutboundQueue {
       transports,
       agent,
       reporter,
-      limits: () => queueLimits(this.#o.settings()),
+      limits: limitsBySettings(this.#o.settings),
       lease: () => this.#lease(),
       onCorrupt: async (message, detail) => parts.onCorrupt?.(message, detail),
       clock,
@@ -143,8 +143,19 @@ export class Outbound implements OutboundQueue {
   }
 }
 
-/** The settings' limits as the runner takes them. */
-export function queueLimits(settings: Settings): QueueLimits {
+/** Made once for each settings: the scheduler asks at every turn of a destination. */
+export function limitsBySettings(settings: () => Settings): LimitsOf {
+  const of = (now: Settings) => ({ now, all: queueLimits(now), smtp: queueLimits(now, 'smtp'), lmtp: queueLimits(now, 'lmtp') });
+  let made: ReturnType<typeof of> | undefined;
+  return (destination = '') => {
+    const now = settings();
+    if (made?.now !== now) made = of(now);
+    return destination.startsWith('smtp:') ? made.smtp : destination.startsWith('lmtp:') ? made.lmtp : made.all;
+  };
+}
+
+/** The settings' limits as the runner takes them. `transport`: its own where it has some. */
+export function queueLimits(settings: Settings, transport?: 'smtp' | 'lmtp'): QueueLimits {
   return {
     processes: settings.smtp_process_limit,
     initialConcurrency: settings.initial_destination_concurrency,
@@ -156,5 +167,18 @@ export function queueLimits(settings: Settings): QueueLimits {
     lifetime: settings.maximal_queue_lifetime,
     bounceLifetime: settings.bounce_queue_lifetime,
     delayWarning: settings.delay_warning_time,
+    ...(transport === undefined ? {} : destinationLimits(settings, transport)),
+  };
+}
+
+type DestinationLimits = Pick<QueueLimits, 'initialConcurrency' | 'concurrency' | 'failedCohorts' | 'recipients'>;
+
+/** TRANSPORT_destination_concurrency_limit and the like (postconf(5)); where they are not set they are the defaults for all. */
+function destinationLimits(settings: Settings, transport: 'smtp' | 'lmtp'): DestinationLimits {
+  return {
+    initialConcurrency: settings[`${transport}_initial_destination_concurrency`],
+    concurrency: settings[`${transport}_destination_concurrency_limit`],
+    failedCohorts: settings[`${transport}_destination_concurrency_failed_cohort_limit`],
+    recipients: settings[`${transport}_destination_recipient_limit`],
   };
 }

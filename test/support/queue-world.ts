@@ -222,13 +222,15 @@ export class SchedulerWorld {
   /** Milliseconds that a job takes and how it ends; undefined: the test ends it. */
   answer: (job: Job) => { readonly took: number; readonly end?: JobEnd } | undefined = () => undefined;
   limits: QueueLimits;
+  /** In place of these, by destination. */
+  readonly limitsOf: Record<string, Partial<QueueLimits>> = {};
   readonly scheduler: Scheduler;
 
   constructor(limits: Partial<QueueLimits> = {}) {
     this.limits = { ...DEFAULT_QUEUE_LIMITS, ...limits };
     const options: SchedulerOptions = {
       store: this.store,
-      limits: () => this.limits,
+      limits: (destination = '') => ({ ...this.limits, ...this.limitsOf[destination] }),
       run: (job) => this.#run(job),
       suspend: async (job, cause) => {
         this.suspended.push(job);

@@ -163,6 +163,35 @@ test('a job has at most default_destination_recipient_limit recipients, and no r
   assert.equal(new Set(world.running.flatMap(({ job }) => job.recipients.map(({ address }) => address))).size, 120);
 });
 
+test('limits are those of the destination', async () => {
+  const world = new SchedulerWorld();
+  world.limitsOf['smtp:one.test'] = { initialConcurrency: 2, concurrency: 3, recipients: 1 };
+  world.limitsOf['smtp:dead.test'] = { failedCohorts: 0.2 };
+  await world.store.add(newMessage('M', ['a@one.test', 'b@one.test', 'c@one.test', 'd@two.test', 'e@two.test']));
+  await settled();
+  assert.deepEqual(
+    world.running.map(({ job }) => [job.destination, job.recipients.length]),
+    [
+      ['smtp:one.test', 1],
+      ['smtp:one.test', 1],
+      ['smtp:two.test', 2],
+    ],
+  );
+  await world.queue('dead.test', 20);
+  assert.equal(world.runningAt('dead.test'), 5);
+  world.running.find(({ job }) => job.destination === 'smtp:dead.test')?.end({ site: 'down' });
+  await settled();
+  world.scheduler.wake();
+  await settled();
+  assert.equal(world.suspended.length, 15, 'a fifth of its window has failed');
+  for (let i = 0; i < 10; i++) {
+    await world.queue('one.test', 2, `more-${i}`);
+    world.running.find(({ job }) => job.destination === 'smtp:one.test')?.end();
+    await settled();
+  }
+  assert.equal(world.runningAt('one.test'), 3);
+});
+
 test('nothing is begun twice while places are asked for, jobs end and others come', async () => {
   const world = new SchedulerWorld({ processes: 7 });
   const seen = new Set<string>();

@@ -13,7 +13,7 @@ import { parseNextHop } from '../../src/queue/next-hop.ts';
 import type { Job, JobResult, Outcome } from '../../src/queue/types.ts';
 import { clientLimits } from '../../src/worker/queue-parts.ts';
 import { MailServer } from '../../src/worker/mail-server.ts';
-import { queueLimits, type QueueParts } from '../../src/worker/outbound.ts';
+import { limitsBySettings, queueLimits, type QueueParts } from '../../src/worker/outbound.ts';
 import { corruptNotice, ownMailSender, type OwnMail } from '../../src/worker/reports.ts';
 import { DEFAULT_QUEUE_LIMITS } from '../../src/queue/scheduler/limits.ts';
 import { captureLog } from '../support/log-capture.ts';
@@ -105,6 +105,36 @@ test('a queue that another server runs is not run a second time; mail is taken i
 test("settings become the runner's limits", async (t) => {
   const { settings } = await serverOf(t);
   assert.deepEqual(queueLimits(settings), { ...DEFAULT_QUEUE_LIMITS, processes: 7 });
+});
+
+test('limits of a transport: its own where they are set, else the ones for all; those of the settings as they are now', () => {
+  const settingsOf = (more: Record<string, number>) => settingsFromObject({ hostname: 'mail.example.test', ...more }, '/nowhere');
+  let settings = settingsOf({ default_destination_recipient_limit: 30, default_destination_concurrency_limit: 15 });
+  const limits = limitsBySettings(() => settings);
+  const own = (destination?: string): number[] => {
+    const { initialConcurrency, concurrency, failedCohorts, recipients } = limits(destination);
+    return [initialConcurrency, concurrency, failedCohorts, recipients];
+  };
+  const places = ['smtp:x.test', 'smtp:[a], [b]:26', 'lmtp:unix:/run/x', 'discard:', undefined];
+  assert.deepEqual(places.map(own), Array(5).fill([5, 15, 1, 30]));
+  assert.equal(limits('smtp:x.test'), limits('smtp:y.test'), 'they are made once');
+  settings = settingsOf({
+    default_destination_concurrency_limit: 15,
+    smtp_initial_destination_concurrency: 2,
+    smtp_destination_concurrency_limit: 4,
+    smtp_destination_concurrency_failed_cohort_limit: 10,
+    smtp_destination_recipient_limit: 7,
+    lmtp_initial_destination_concurrency: 3,
+    lmtp_destination_concurrency_limit: 6,
+    lmtp_destination_concurrency_failed_cohort_limit: 0,
+    lmtp_destination_recipient_limit: 1,
+  });
+  const [smtp, lmtp, all] = [
+    [2, 4, 10, 7],
+    [3, 6, 0, 1],
+    [5, 15, 1, 50],
+  ];
+  assert.deepEqual(places.map(own), [smtp, smtp, lmtp, all, all]);
 });
 
 test("mail of the server's own comes from <> and goes where the router says; who is nobody gets none", async () => {

@@ -10,12 +10,11 @@ import type { Logger } from '../../lib/logger.ts';
 import type { Clock } from '../../lib/clock.ts';
 import type { Failure, Job, QueueStore } from '../types.ts';
 import { Destination, type JobEnd, type Pace } from './destination.ts';
-import type { QueueLimits } from './limits.ts';
+import type { LimitsOf } from './limits.ts';
 
 export interface SchedulerOptions {
   readonly store: Pick<QueueStore, 'readyDestinations' | 'jobs'>;
-  /** As they are now: a reload changes them. */
-  readonly limits: () => QueueLimits;
+  readonly limits: LimitsOf;
   /** Carries out a job; what it gives is what the destination is judged by. Never rejects. */
   readonly run: (job: Job) => Promise<JobEnd>;
   /** Puts a job off that goes to a dead destination. Never rejects. */
@@ -191,7 +190,7 @@ export class Scheduler {
     const turnOfThings = this.#turnOfThings;
     this.#reserve(destination, places);
     try {
-      const jobs = await store.jobs(destination.name, places + ahead + 1, limits().recipients, destination.busy);
+      const jobs = await store.jobs(destination.name, places + ahead + 1, limits(destination.name).recipients, destination.busy);
       if (this.#stopped) return 0;
       // One more than there is a use for says whether there is more.
       if (jobs.length <= places + ahead) destination.drained = turnOfThings;
@@ -210,7 +209,12 @@ export class Scheduler {
 
   /** Puts off what is ready at a dead destination. */
   async #suspend(destination: Destination, cause: Failure | undefined): Promise<number> {
-    const jobs = await this.#o.store.jobs(destination.name, SUSPENDED, this.#o.limits().recipients, destination.busy);
+    const jobs = await this.#o.store.jobs(
+      destination.name,
+      SUSPENDED,
+      this.#o.limits(destination.name).recipients,
+      destination.busy,
+    );
     const [first] = jobs;
     if (this.#stopped || !first) return 0;
     const asked = jobs.find(({ recipients }) =>
@@ -285,7 +289,7 @@ export class Scheduler {
   // ---- memory
 
   #destination(name: string): Destination {
-    const known = this.#destinations.get(name) ?? new Destination(name, this.#o.limits);
+    const known = this.#destinations.get(name) ?? new Destination(name, () => this.#o.limits(name));
     this.#destinations.delete(name);
     this.#destinations.set(name, known);
     if (this.#destinations.size > (this.#o.remembered ?? REMEMBERED))
