@@ -2,14 +2,40 @@
 import { z } from 'zod';
 import { field, group } from './field.ts';
 import { optional, readAddress, readDomainList, readIpAddress, readMapList, readText } from './readers.ts';
-import { readBoolean, readInteger, show, ValueError } from './values.ts';
+import { readBoolean, readInteger, readList, show, ValueError } from './values.ts';
 
 const TABLES = 'list of tables';
 const tables = (base: string, description: string, example: string) =>
   field({ type: TABLES, description, default: [], example }, readMapList(base));
 
 export function routingFields(base: string) {
-  return { ...relayFields(base), ...transportFields(base), ...clientFields(base), ...copyFields(base), ...senderFields(base) };
+  return {
+    ...localFields(base),
+    ...relayFields(base),
+    ...transportFields(base),
+    ...clientFields(base),
+    ...copyFields(base),
+    ...senderFields(base),
+  };
+}
+
+/** The one table of type unix: that there is: getpwnam(3)'s. */
+export const LOCAL_USERS = 'unix:passwd.byname';
+
+function localFields(base: string) {
+  const read = readMapList(base);
+  return {
+    local_recipient_maps: field(
+      {
+        type: TABLES,
+        description:
+          'The addresses of `mydestination` that are taken (what stands beside them does not matter); others are refused with 550 5.1.1. Asked for `user+ext@domain`, `user@domain`, `user+ext`, `user`, `@domain`. `unix:passwd.byname` and the tables of `alias_maps` mean everybody to whom `alias_maps` give somewhere to go: a user of this host has no other mailbox. An address that is taken and has no alias is returned to its sender; so are all of them when this is empty, which makes it a source of backscatter.',
+        default: `proxy:${LOCAL_USERS} $alias_maps`,
+        example: 'hash:/etc/postfix/local_recipients $alias_maps',
+      },
+      (value) => readList(value).flatMap((entry) => (entry.replace(/^proxy:/, '') === LOCAL_USERS ? LOCAL_USERS : read([entry]))),
+    ),
+  };
 }
 
 function relayFields(base: string) {

@@ -68,7 +68,7 @@ function nameFields(base: string) {
       {
         type: DOMAINS,
         description:
-          'Domains of the host itself: `alias_maps` says where their mail goes, and an address without an alias is refused. A domain of `virtual_mailbox_domains` must not be here.',
+          'Domains of the host itself: `alias_maps` says where their mail goes, and an address without an alias is refused (`local_recipient_maps`). A domain of `virtual_mailbox_domains` must not be here.',
         default: '$myhostname, localhost.$mydomain, localhost',
         example: ['$myhostname', 'localhost'],
       },

@@ -23,6 +23,8 @@ export interface TransportOptions {
   readonly relayTransport: string;
   /** `virtual` or empty: the Maildirs here. */
   readonly virtualTransport: string;
+  /** Whether an address of mydestination was taken though nobody here gets its mail (local_recipient_maps). */
+  readonly returnsMail?: (recipient: string) => Promise<boolean>;
   readonly recipientDelimiter: string;
   readonly logger: Logger;
 }
@@ -56,10 +58,13 @@ export class TransportTable implements Transports {
   }
 
   async resolve(recipient: string, sender: string): Promise<NextHop> {
-    const { domain } = splitAddress(recipient, '');
+    const { local, domain } = splitAddress(recipient, '');
     const channel = await this.#channel(recipient, sender);
-    if (LOCAL.has(channel.transport))
+    if (LOCAL.has(channel.transport)) {
+      // In local(8)'s words.
+      if (await this.#o.returnsMail?.(recipient)) return { kind: 'error', status: '5.1.1', reason: `unknown user: "${local}"` };
       return { kind: 'error', status: '4.3.5', reason: `mail for ${domain} is delivered by this server itself` };
+    }
     const text = `${channel.transport}:${channel.nexthop}`;
     try {
       return parseNextHop(text, domain);

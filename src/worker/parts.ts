@@ -7,8 +7,10 @@ import type { Hashing } from '../auth/hashing.ts';
 import { DEFAULT_THROTTLE, type LoginThrottle } from '../auth/throttle.ts';
 import { readPemFile, type PemFile } from '../config/certificates.ts';
 import { openDomainList, type DomainList } from '../config/domain-list.ts';
+import type { LookupTable } from '../config/lookup.ts';
 import { openAliases, openTable, type OpenTable } from '../config/maps/table.ts';
 import { networkMatcher } from '../config/networks.ts';
+import { LOCAL_USERS } from '../config/schema-routing.ts';
 import type { Settings } from '../config/settings.ts';
 import type { Intents } from '../delivery/intents.ts';
 import { withCopies } from '../delivery/copies.ts';
@@ -107,6 +109,7 @@ export class Parts {
       defaultTransport: settings.default_transport,
       relayTransport: settings.relay_transport,
       virtualTransport: settings.virtual_transport,
+      returnsMail: (address) => this.router.returnsMail(address),
       recipientDelimiter,
       logger,
     });
@@ -130,12 +133,14 @@ export class Parts {
       recipientDelimiter,
       now: () => clock.now(),
     });
+    const aliasMaps = tables(settings.alias_maps, openAliases);
     this.router = new AddressRouter({
       ...lists,
       hostname: settings.hostname,
       virtualMailboxMaps: mailboxMaps,
       virtualAliasMaps: tables(settings.virtual_alias_maps),
-      aliasMaps: tables(settings.alias_maps, openAliases),
+      aliasMaps,
+      ...this.#localRecipients(aliasMaps, tables),
       relayRecipientMaps: tables(settings.relay_recipient_maps),
       senderLoginMaps: tables(settings.smtpd_sender_login_maps),
       transport: (address) => this.transports.handling(address),
@@ -174,6 +179,18 @@ export class Parts {
       logger,
     });
     this.isTrusted = networkMatcher(settings.mynetworks);
+  }
+
+  /** Nothing where local_recipient_maps name what alias_maps do, as their default does. */
+  #localRecipients(
+    aliasMaps: readonly OpenTable[],
+    tables: (specs: readonly string[]) => readonly OpenTable[],
+  ): { localRecipientMaps?: readonly LookupTable[] } {
+    const { local_recipient_maps: specs, alias_maps: aliases } = this.settings;
+    const isUsual = (spec: string): boolean => spec === LOCAL_USERS || aliases.includes(spec);
+    if (specs.length > 0 && specs.every(isUsual)) return {};
+    // Users of this host have their mail where alias_maps say, and no other.
+    return { localRecipientMaps: [...(specs.some(isUsual) ? aliasMaps : []), ...tables(specs.filter((spec) => !isUsual(spec)))] };
   }
 
   /** Our own domains' senders are ours to use. */

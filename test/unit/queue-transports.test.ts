@@ -45,6 +45,12 @@ test('without any map: the domain itself; a literal is an address; our own domai
   for (const own of ['u@us.test', 'u@mail.us.test']) assert.match(await hop(plain, own), /^error:4\.3\.5 /);
 });
 
+test('mail for an address of the host that nobody has goes back in the words of local(8)', async () => {
+  const where = transports({}, { returnsMail: async (recipient) => recipient === 'ghost+x@mail.us.test' });
+  assert.equal(await hop(where, 'ghost+x@mail.us.test'), 'error:5.1.1 unknown user: "ghost+x"');
+  assert.equal(await hop(where, 'other@mail.us.test'), 'error:4.3.5 mail for mail.us.test is delivered by this server itself');
+});
+
 test('transport(5): the order of look-ups; an entry for a domain is not one for those below it, `.domain` is', async () => {
   const asked = table({});
   const where = transports({}, { transportMaps: [asked] });

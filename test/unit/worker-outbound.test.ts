@@ -4,18 +4,23 @@ import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { settingsFromObject } from '../../src/config/settings-object.ts';
+import { Intents } from '../../src/delivery/intents.ts';
 import type { Route } from '../../src/delivery/types.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { lockFile } from '../../src/lib/sqlite.ts';
 import { MailError } from '../../src/lib/errors.ts';
+import { silentLogger } from '../../src/lib/logger.ts';
 import { memorySource } from '../../src/message/source.ts';
-import { parseNextHop } from '../../src/queue/next-hop.ts';
+import { formatNextHop, parseNextHop } from '../../src/queue/next-hop.ts';
+import { noQueue } from '../../src/queue/no-queue.ts';
 import type { Job, JobResult, Outcome } from '../../src/queue/types.ts';
 import { clientLimits } from '../../src/worker/queue-parts.ts';
 import { MailServer } from '../../src/worker/mail-server.ts';
 import { limitsBySettings, queueLimits, type QueueParts } from '../../src/worker/outbound.ts';
+import { Parts } from '../../src/worker/parts.ts';
 import { corruptNotice, ownMailSender, type OwnMail } from '../../src/worker/reports.ts';
 import { DEFAULT_QUEUE_LIMITS } from '../../src/queue/scheduler/limits.ts';
+import { plainHashing } from '../../src/testing/plain-hashing.ts';
 import { captureLog } from '../support/log-capture.ts';
 import { eventually } from '../support/mail-host.ts';
 import { ListStore, newMessage } from '../support/queue-world.ts';
@@ -196,6 +201,43 @@ test('row 24: the postmaster hears once of a damaged message, in lines of our ow
     events.map(({ event }) => event),
     ['queue.notice.failed'],
   );
+});
+
+test('local_recipient_maps of the settings: the usual ones, tables of their own, none', async (t) => {
+  const folder = await tempFolder(t);
+  const told = async (local?: string): Promise<readonly string[]> => {
+    const settings = settingsFromObject(
+      {
+        hostname: 'mail.example.test',
+        data_directory: 'data',
+        alias_maps: 'inline:{ root=ana@far.test }',
+        ...(local === undefined ? {} : { local_recipient_maps: local }),
+      },
+      folder,
+    );
+    const parts = new Parts(settings, {
+      logger: silentLogger,
+      clock: systemClock,
+      hashing: plainHashing,
+      queue: noQueue,
+      intents: new Intents(folder, Date.now, silentLogger),
+      storeOf: () => assert.fail('no mailbox is asked for'),
+    });
+    const one = async (user: string): Promise<string> => {
+      const { kind } = await parts.router.route(`${user}@mail.example.test`);
+      return kind === 'deliver' ? formatNextHop(await parts.transports.resolve(`${user}@mail.example.test`, '')) : kind;
+    };
+    const all = [await one('root'), await one('ghost'), await one('user')];
+    parts.close();
+    return all;
+  };
+  const [here, gone] = ['error:4.3.5 mail for mail.example.test is delivered by this server itself', 'unknown-user'];
+  const back = (user: string): string => `error:5.1.1 unknown user: "${user}"`;
+  assert.deepEqual(await told(), [here, gone, gone]);
+  assert.deepEqual(await told('unix:passwd.byname'), [here, gone, gone]);
+  assert.deepEqual(await told('proxy:unix:passwd.byname inline:{ user=x }'), [here, gone, back('user')]);
+  assert.deepEqual(await told('inline:{ user=x }'), [gone, gone, back('user')]);
+  assert.deepEqual(await told(''), [here, back('ghost'), back('user')]);
 });
 
 test('the client has the settings’ limits; no limit of messages a connection is none for it either', () => {
