@@ -85,6 +85,8 @@ test('local_recipient_maps: who is not there is refused; who is there without an
   const none = { localRecipientMaps: [] };
   assert.deepEqual(await of('ghost@localhost', none), ['remote ghost@localhost']);
   assert.deepEqual(await of('root@localhost', none), ['mailbox ana@example.test']);
+  assert.deepEqual(await of('bad@localhost', none), ['mailbox ana@example.test']);
+  assert.deepEqual(await of('from@example.test', none), 'unknown-user');
   assert.deepEqual(await of('postmaster@localhost', none), ['mailbox ana@example.test']);
   assert.deepEqual(await of('nobody@example.test', none), 'unknown-user', 'a mailbox domain has its own map');
   assert.deepEqual(await of('ghost@localhost', {}), 'unknown-user');
