@@ -31,7 +31,7 @@ test('nobody there, or nobody in time: dead; what is our own doing is not', asyn
 test('dead addresses: by address and port, for a time that may change; 5,000 at most, those noted least lately go', () => {
   let now = 0;
   let forgetAfter = 1000;
-  const dead = new DeadAddresses({ now: () => now, after: systemClock.after }, () => forgetAfter);
+  const dead = new DeadAddresses({ ...systemClock, now: () => now }, () => forgetAfter);
   const at = (n: number, port = 25) => inetPeer('x.test', `10.0.${n >> 8}.${n & 255}`, port);
   dead.note(at(1));
   dead.note(unixPeer('x.test', '/run/x'));
