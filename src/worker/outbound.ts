@@ -17,6 +17,7 @@ import type { LimitsOf, QueueLimits } from '../queue/scheduler/limits.ts';
 import type { DkimKeys } from '../policy/dkim-keys.ts';
 import type { DeliveryAgent, QueuedMessage, QueueStore, Reporter, Transports } from '../queue/types.ts';
 import type { Parts } from './parts.ts';
+import { perSettings } from './per-settings.ts';
 
 /** What the parts of the queue may ask of the server. */
 export interface QueueContext {
@@ -145,13 +146,13 @@ export class Outbound implements OutboundQueue {
 
 /** Made once for each settings: the scheduler asks at every turn of a destination. */
 export function limitsBySettings(settings: () => Settings): LimitsOf {
-  const of = (now: Settings) => ({ now, all: queueLimits(now), smtp: queueLimits(now, 'smtp'), lmtp: queueLimits(now, 'lmtp') });
-  let made: ReturnType<typeof of> | undefined;
-  return (destination = '') => {
-    const now = settings();
-    if (made?.now !== now) made = of(now);
-    return destination.startsWith('smtp:') ? made.smtp : destination.startsWith('lmtp:') ? made.lmtp : made.all;
-  };
+  const limits = perSettings(settings, (now) => ({
+    all: queueLimits(now),
+    smtp: queueLimits(now, 'smtp'),
+    lmtp: queueLimits(now, 'lmtp'),
+  }));
+  return (destination = '') =>
+    limits()[destination.startsWith('smtp:') ? 'smtp' : destination.startsWith('lmtp:') ? 'lmtp' : 'all'];
 }
 
 /** The settings' limits as the runner takes them. `transport`: its own where it has some. */

@@ -15,6 +15,7 @@ import { QueueThread } from '../queue/store/thread.ts';
 import type { DeliveryAgent, ReportedRecipient } from '../queue/types.ts';
 import type { FullReporter, QueueContext, QueueParts } from './outbound.ts';
 import type { Parts } from './parts.ts';
+import { perSettings } from './per-settings.ts';
 import { corruptNotice, ownMailSender } from './reports.ts';
 
 /** `resolver`: asked for MX records and addresses; the settings' servers without one. */
@@ -96,7 +97,7 @@ function clientOptions(context: QueueContext, resolver: Resolver | undefined): C
   const { parts, logger, clock } = context;
   const settings = (): Settings => parts().settings;
   return {
-    limits: () => clientLimits(settings()),
+    limits: perSettings(settings, clientLimits),
     get hostname() {
       return settings().hostname;
     },

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { settingsFromObject } from '../../src/config/settings-object.ts';
 import { Intents } from '../../src/delivery/intents.ts';
+import { staticResolver } from '../../src/dns/resolver.ts';
 import type { Route } from '../../src/delivery/types.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { lockFile } from '../../src/lib/sqlite.ts';
@@ -14,7 +15,7 @@ import { memorySource } from '../../src/message/source.ts';
 import { formatNextHop, parseNextHop } from '../../src/queue/next-hop.ts';
 import { noQueue } from '../../src/queue/no-queue.ts';
 import type { Job, JobResult, Outcome } from '../../src/queue/types.ts';
-import { clientLimits } from '../../src/worker/queue-parts.ts';
+import { clientLimits, queueParts } from '../../src/worker/queue-parts.ts';
 import { MailServer } from '../../src/worker/mail-server.ts';
 import { limitsBySettings, queueLimits, type QueueParts } from '../../src/worker/outbound.ts';
 import { Parts } from '../../src/worker/parts.ts';
@@ -25,6 +26,7 @@ import { captureLog } from '../support/log-capture.ts';
 import { eventually } from '../support/mail-host.ts';
 import { ListStore, newMessage } from '../support/queue-world.ts';
 import { deliverBySmtp } from '../support/smtp-send.ts';
+import { SmtpSink } from '../support/smtp-sink.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
 const SENT: Outcome = { kind: 'delivered', relay: 'mx[192.0.2.1]:25', status: '2.0.0', reply: '250 Ok', dsnPassedOn: false };
@@ -246,8 +248,60 @@ test('the client has the settings’ limits; no limit of messages a connection i
   const usual = limitsOf({});
   assert.equal(usual.smtp_connection_reuse_count_limit, 100);
   assert.equal(usual.smtp_connect_timeout, 30_000);
-  const set = limitsOf({ smtp_connection_reuse_count_limit: 0, smtp_mx_session_limit: 0, smtp_rcpt_timeout: '7s' });
+  const set = limitsOf({
+    minimal_backoff_time: '10s',
+    smtp_connection_reuse_count_limit: 0,
+    smtp_mx_session_limit: 0,
+    smtp_rcpt_timeout: '7s',
+  });
   assert.equal(set.smtp_connection_reuse_count_limit, Infinity);
   assert.equal(set.smtp_mx_session_limit, 0);
   assert.equal(set.smtp_rcpt_timeout, 7_000);
+  assert.equal(set.minimal_backoff_time, 10_000);
+});
+
+test('the client goes by the settings as they are now, and asks for the log-in at the host that it speaks to', async (t) => {
+  const sink = await new SmtpSink({ extensions: ['PIPELINING'] }).start();
+  t.after(() => sink.stop());
+  const folder = await tempFolder(t);
+  const settingsOf = (cache: string) =>
+    settingsFromObject(
+      { hostname: 'mail.example.test', data_directory: 'data', smtp_connection_cache_time_limit: cache },
+      folder,
+    );
+  let settings = settingsOf('60s');
+  const asked: unknown[] = [];
+  const parts = () =>
+    ({
+      settings,
+      credentials: async (...question: unknown[]) => void asked.push(question),
+      bindAddresses: async () => ({}),
+    }) as unknown as Parts;
+  const resolver = staticResolver({ 'far.test': { mx: ['mx.far.test'] }, 'mx.far.test': { a: ['127.0.0.1'] } });
+  const { agent } = queueParts({ parts, dkimKeys: () => undefined, logger: silentLogger, clock: systemClock }, resolver);
+  t.after(() => agent.close());
+  const hop = parseNextHop(`smtp:far.test:${sink.port}`);
+  const { envelope, source, recipients } = newMessage('M', ['u@far.test'], { arrived: 0 });
+  const job: Job = {
+    envelope,
+    size: source.size,
+    destination: formatNextHop(hop),
+    recipients: recipients.map((one) => ({
+      ...one,
+      number: 0,
+      state: 'ready',
+      attempts: 0,
+      nextAttempt: 0,
+      delayReported: false,
+    })),
+  };
+  const connections = async (): Promise<number> => {
+    const { outcomes } = await agent.deliver(job, hop, source, new AbortController().signal);
+    assert.equal(outcomes.get(0)?.kind, 'delivered');
+    return sink.connections;
+  };
+  assert.deepEqual([await connections(), await connections()], [1, 1]);
+  assert.deepEqual(asked[0], [hop, envelope.sender, 'mx.far.test']);
+  settings = settingsOf('0s');
+  assert.deepEqual([await connections(), await connections()], [2, 3]);
 });
