@@ -22,7 +22,7 @@ const REBUILT_WITHIN_MS = 600_000;
 const MB = 1_048_576;
 
 export async function queueSizeBench({ runs, messages }: QueueSizeOptions, teardown: Teardown): Promise<unknown> {
-  const host = teardown.use(await MailHost.create({ settings: { log: { file: 'mail.log', format: 'postfix', level: 'info' } } }));
+  const host = teardown.use(await MailHost.create());
   const directory = join(host.directory, 'queue');
   const empty = await started(host);
   await host.stop();
