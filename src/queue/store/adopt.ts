@@ -163,7 +163,8 @@ function lookAtAll(
     } else if (found.kind === 'whole' && !isLeftOver(db, id, found.head)) {
       if (!recovering && now - found.modified < COMMIT_MARGIN_MS) continue;
       takeUp(db, found.head, now);
-      log('warn', 'queue.adopted', { id, from: found.head.envelope.sender });
+      // All of them, of a database that was lost: their number is told.
+      if (!recovering) log('warn', 'queue.adopted', { id, from: found.head.envelope.sender });
       result.adopted++;
     } else if (found.kind === 'whole' || now - found.modified > UNFINISHED_MS) {
       unlinkSync(pathOf(directory, id));
