@@ -10,7 +10,12 @@ import { secretTablePath } from '../../queue/credentials.ts';
 import { transportProblem } from '../../queue/transports.ts';
 import { mergeTables, namesOf, type Report, type World } from './finding.ts';
 
-type MapSetting = 'transport_maps' | 'sender_dependent_relayhost_maps' | 'smtp_bind_address_maps' | 'account_send_limit_maps';
+type MapSetting =
+  | 'transport_maps'
+  | 'sender_dependent_default_transport_maps'
+  | 'sender_dependent_relayhost_maps'
+  | 'smtp_bind_address_maps'
+  | 'account_send_limit_maps';
 
 export async function checkRouting(world: World, report: Report): Promise<void> {
   await checkRelayDomains(world, report);
@@ -62,6 +67,14 @@ async function checkMaps({ settings, clock }: World, report: Report): Promise<vo
     }
   };
   await each('transport_maps', transportProblem, 'transport:nexthop, as transport(5) has it');
+  await each(
+    'sender_dependent_default_transport_maps',
+    (value) => {
+      if (value.toUpperCase() === 'DUNNO') return undefined;
+      return /^[^:]+/.test(value) ? transportProblem(value.includes(':') ? value : `${value}:`) : `"${value}" names no transport`;
+    },
+    'transport:nexthop, or DUNNO',
+  );
   await each(
     'sender_dependent_relayhost_maps',
     (value) => (value.toUpperCase() === 'DUNNO' ? undefined : transportProblem(`:${value}`)),

@@ -3,6 +3,7 @@ import { stat } from 'node:fs/promises';
 import { readMapSpec, type MapSpec } from '../../config/map-spec.ts';
 import { compiledName } from '../../config/maps/compile.ts';
 import { openAliases, openTable } from '../../config/maps/table.ts';
+import { LOCAL_USERS } from '../../config/schema-routing.ts';
 import type { Settings } from '../../config/settings.ts';
 import { errnoOf, MailError } from '../../lib/errors.ts';
 import { silentLogger } from '../../lib/logger.ts';
@@ -16,8 +17,10 @@ const TABLES = [
   'alias_maps',
   'virtual_uid_maps',
   'virtual_gid_maps',
+  'local_recipient_maps',
   'relay_recipient_maps',
   'transport_maps',
+  'sender_dependent_default_transport_maps',
   'sender_dependent_relayhost_maps',
   'smtp_bind_address_maps',
   'sender_bcc_maps',
@@ -31,7 +34,8 @@ export async function checkTables(settings: Settings, report: Report): Promise<v
   const seen = new Set<string>();
   for (const name of [...TABLES, ...LISTS])
     for (const spec of settings[name]) {
-      if (seen.has(spec) || !/^[a-z]+:/.test(spec)) continue;
+      // Local users are no file.
+      if (seen.has(spec) || spec === LOCAL_USERS || !/^[a-z]+:/.test(spec)) continue;
       seen.add(spec);
       await checkTable(name, spec, report);
     }
