@@ -19,10 +19,15 @@ export interface MaildropDeps {
   readonly logger: Logger;
 }
 
-/** Makes the folders (as root, given to `owner`) and writes down what sendmail needs to know; at each start and reload. @throws MailError config, system errors */
+/** Makes the folders (as root, given to `owner`) and writes down what sendmail needs to know; at each start. @throws MailError config, system errors */
 export async function prepareMaildrop(settings: Settings, settingsFile: string, owner?: Identity): Promise<void> {
   await makeMaildrop(settings.queue_directory, owner);
-  await writeToolSettings(toolsFileIn(settings.queue_directory), toolSettings(settings, settingsFile));
+  await noteToolSettings(settings, settingsFile);
+}
+
+/** Writes down what sendmail needs to know; also at each reload, when it may have changed. @throws system errors */
+export function noteToolSettings(settings: Settings, settingsFile: string): Promise<void> {
+  return writeToolSettings(toolsFileIn(settings.queue_directory), toolSettings(settings, settingsFile));
 }
 
 /** A pickup that is not started yet. */

@@ -82,6 +82,18 @@ const FORMATS: Readonly<Record<string, Formatter>> = {
       queued(f),
     ];
   },
+  'pickup.taken': (f) => [
+    ['pickup', `${clean(f['id'])}: uid=${clean(f['uid'])} from=${angle(f['from'])}`],
+    ['cleanup', `${clean(f['id'])}: message-id=${clean(f['messageId'] ?? '')}`],
+    queued(f),
+  ],
+  // Said by those who deliver it.
+  'pickup.done': () => [],
+  'pickup.refused': (f) => [
+    ['pickup', `warning: uid=${clean(f['uid'])}: ${clean(f['file'])}: message refused: ${clean(f['reason'])}`],
+  ],
+  'pickup.deferred': (f) => [['pickup', `warning: ${clean(f['id'])}: message deferred: ${clean(f['error'])}`]],
+  'pickup.unfinished': (f) => [['pickup', `warning: uid=${clean(f['uid'])}: ${clean(f['file'])}: unfinished message removed`]],
   'queue.queued': (f) => [queued(f)],
   'queue.active': (f) => [queued(f)],
   'queue.delivered': (f) => [outcome(f, 'sent')],
