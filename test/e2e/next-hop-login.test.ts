@@ -66,7 +66,7 @@ test('passwords for next hops are root’s alone: workers log in with what the s
     await send(host, sink, `after ${++sent}`);
     return logins(sink).at(-1) === 'second:two';
   };
-  await eventually(asked, `the new log-in: ${logins(sink).join()}`, 5_000);
+  await eventually(asked, `the new log-in: ${logins(sink).join()}`, 8_000);
   assert.ok(sink.messages.every(({ secure }) => secure));
   assert.doesNotMatch(host.output, /one:secret|second:two/);
 });
