@@ -70,7 +70,8 @@ export class Conclusion {
         (wanted ? sorted.successes : sorted.quiet).push({ recipient, outcome, event: 'queue.delivered' });
       } else if (outcome.kind === 'failed') sorted.failures.push({ recipient, outcome, event: 'queue.bounced' });
       else if (this.#isExpired(job, recipient)) {
-        sorted.failures.push({ recipient, outcome: expiredOf(outcome), event: 'queue.expired' });
+        const final = job.envelope.expire ? { ...outcome, kind: 'failed' as const } : expiredOf(outcome);
+        sorted.failures.push({ recipient, outcome: final, event: 'queue.expired' });
       } else sorted.putOff.push({ recipient, outcome });
     }
     return sorted;
@@ -81,6 +82,7 @@ export class Conclusion {
     return envelope.sender === '' ? bounceLifetime : lifetime;
   }
   #isExpired(job: Job, recipient: ReportedRecipient['recipient']): boolean {
+    if (job.envelope.expire) return true;
     return this.#o.ages.isExpired(job.envelope.arrived, this.#lifetime(job), recipient);
   }
 
@@ -147,7 +149,8 @@ export class Conclusion {
   }
 
   #log(passage: Passage, { recipient, outcome, event }: ReportedRecipient & { readonly event: string }): void {
-    this.#o.logger.info(event, recipientFields(passage, recipient, outcome));
+    const forced = event === 'queue.expired' && passage.job.envelope.expire ? { forced: true } : {};
+    this.#o.logger.info(event, { ...recipientFields(passage, recipient, outcome), ...forced });
   }
 }
 

@@ -56,6 +56,13 @@ export interface QueuedEnvelope {
   readonly account?: string;
   /** Message-ID field, for lists and logs. */
   readonly messageId?: string;
+  /**
+   * What sendmail -bv and -v ask for: `verify` goes as far as RCPT TO and is never delivered, its sender gets a report of what was said there; `record` is
+   * delivered, and reported on after the first try.
+   */
+  readonly trace?: 'verify' | 'record';
+  /** An administrator wants it returned to its sender (postsuper -e). The file says so by its mode, not in its head. */
+  readonly expire?: true;
 }
 
 export interface NewMessage {
@@ -225,6 +232,11 @@ export interface QueueStore {
   release(filter: QueueFilter): Promise<number>;
   retry(filter: QueueFilter): Promise<number>;
   requeue(filter: QueueFilter): Promise<number>;
+  /**
+   * Returned to their senders instead of being tried once more; deferred ones now, held ones when they are released. Whole messages, whatever recipients are
+   * meant; those that are expired already are not counted.
+   */
+  expire(filter: QueueFilter): Promise<number>;
   /** Without a report to anybody. */
   remove(filter: QueueFilter): Promise<number>;
 

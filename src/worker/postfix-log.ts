@@ -101,7 +101,10 @@ const FORMATS: Readonly<Record<string, Formatter>> = {
   'queue.bounced': (f) => [outcome(f, 'bounced')],
   'queue.expired': (f) => [
     outcome(f, 'deferred'),
-    ['qmgr', `${clean(f['id'])}: from=${angle(f['from'])}, status=expired, returned to sender`],
+    [
+      'qmgr',
+      `${clean(f['id'])}: from=${angle(f['from'])}, status=${f['forced'] ? 'force-expired' : 'expired'}, returned to sender`,
+    ],
   ],
   'queue.removed': (f) => [['qmgr', `${clean(f['id'])}: removed`]],
   'delivery.stored': (f) => [

@@ -58,6 +58,7 @@ export class MemoryQueue implements CommandQueue {
   readonly #messages = new Map<string, [QueuedMessage, Buffer]>();
   /** Thrown by whatever is asked next. */
   failure: MailError | undefined;
+  isRun = false;
 
   add(id: string, message: MadeMessage = {}): this {
     this.#messages.set(id, makeMessage(id, message));
@@ -106,6 +107,16 @@ export class MemoryQueue implements CommandQueue {
   }
   requeue(filter: QueueFilter): Promise<number> {
     return this.#change(filter, (one) => ({ ...one, state: 'ready', attempts: 0, lastFailure: undefined }));
+  }
+  async expire(filter: QueueFilter): Promise<number> {
+    const fresh = this.#matching(filter).filter(({ envelope }) => envelope.expire === undefined);
+    for (const message of fresh) {
+      const { id } = message.envelope;
+      const [, bytes = Buffer.alloc(0)] = this.#messages.get(id) ?? [];
+      this.#messages.set(id, [{ ...message, envelope: { ...message.envelope, expire: true } }, bytes]);
+      await this.retry({ ids: [id] });
+    }
+    return fresh.length;
   }
   remove(filter: QueueFilter): Promise<number> {
     return this.#change(filter, () => undefined);

@@ -5,7 +5,15 @@ import { MailError } from '../../src/lib/errors.ts';
 import { memorySource, type MessageSource } from '../../src/message/source.ts';
 import type { JobEnd } from '../../src/queue/scheduler/destination.ts';
 import { DEFAULT_QUEUE_LIMITS, type QueueLimits } from '../../src/queue/scheduler/limits.ts';
-import type { Job, NewMessage, QueuedRecipient, QueueStore, RecipientState, Settlement } from '../../src/queue/types.ts';
+import type {
+  Job,
+  NewMessage,
+  QueuedEnvelope,
+  QueuedRecipient,
+  QueueStore,
+  RecipientState,
+  Settlement,
+} from '../../src/queue/types.ts';
 import { captureLog } from './log-capture.ts';
 
 /** Lets everything run that waits for nothing but its turn: promises, and the word of a change. */
@@ -151,6 +159,13 @@ export class ListStore {
     }
     this.#changed();
   }
+  /** As `postsuper -e`. */
+  expire(id: string): void {
+    const found = this.rows.find(({ message }) => message.envelope.id === id)?.message;
+    const message = found && { ...found, envelope: { ...found.envelope, expire: true as const } };
+    this.rows = this.rows.map((row) => (message && row.message === found ? { ...row, message } : row));
+    this.#changed();
+  }
   /** As `buzon queue flush`. */
   retry(now: number): void {
     for (const row of this.rows)
@@ -186,13 +201,23 @@ export interface MessageOptions {
   readonly sender?: string;
   readonly arrived?: number;
   readonly notify?: readonly ('NEVER' | 'SUCCESS' | 'FAILURE' | 'DELAY')[];
+  readonly expire?: true;
+  readonly trace?: QueuedEnvelope['trace'];
 }
 
 /** One with `recipients` of one destination, `smtp:example.com` from the addresses' domain. */
 export function newMessage(id: string, recipients: readonly string[], options: MessageOptions = {}): NewMessage {
-  const { sender = 'ana@example.test', arrived = Date.UTC(2026, 10, 25), notify } = options;
+  const { sender = 'ana@example.test', arrived = Date.UTC(2026, 10, 25), notify, expire, trace } = options;
   return {
-    envelope: { id, sender, arrived, smtpUtf8: false, bodyType: '7BIT' },
+    envelope: {
+      id,
+      sender,
+      arrived,
+      smtpUtf8: false,
+      bodyType: '7BIT',
+      ...(expire ? { expire } : {}),
+      ...(trace ? { trace } : {}),
+    },
     source: memorySource(Buffer.from('Subject: x\r\n\r\nhello\r\n')),
     recipients: recipients.map((address) => ({
       address,

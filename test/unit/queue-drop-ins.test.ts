@@ -212,6 +212,39 @@ test('postsuper: one message, several, all, and ids from standard input', async 
   assert.deepEqual(queue.ids, []);
 });
 
+test('postsuper -e and -f: expired messages are marked, -f releases them too', async () => {
+  const queue = aQueue();
+  const both = await run(makePostsuper, queue, ['-e', 'B2', '-f', 'B2', '-f', 'C3']);
+  assert.deepEqual(both, {
+    status: 0,
+    out: '',
+    err: [
+      'postsuper: B2: expired',
+      'postsuper: Force-expired: 1 message',
+      'postsuper: B2: released from hold',
+      'postsuper: C3: expired',
+      'postsuper: Force-expired: 1 message',
+      'postsuper: Released from hold: 1 message',
+      '',
+    ].join('\n'),
+  });
+  assert.match((await run(makePostqueue, queue, ['-p'])).out, /^B2# {8,}/m);
+  assert.match((await run(makePostqueue, queue, ['-j'])).out, /"queue_id": "B2", .*"forced_expire": true/);
+  assert.match((await run(makePostqueue, queue, ['-j'])).out, /"queue_id": "A1B2C3D4E5F6", .*"forced_expire": false/);
+});
+
+test('what is due is in the active queue while a server runs the queue', async () => {
+  const queue = aQueue();
+  assert.match((await run(makePostqueue, queue, ['-j'])).out, /"queue_name": "incoming", "queue_id": "C3"/);
+  queue.isRun = true;
+  const json = (await run(makePostqueue, queue, ['-j'])).out;
+  assert.match(json, /"queue_name": "active", "queue_id": "C3"/);
+  const listing = (await run(makeMailq, queue, [])).out;
+  assert.match(listing, /^C3\* {9,}/m);
+  assert.match(listing, /^B2! /m);
+  assert.match((await run(makePostcat, queue, ['-e', 'C3'])).out, /^\*\*\* ENVELOPE RECORDS active\/C3 \*\*\*$/m);
+});
+
 test('postsuper: queues that are named bound what is changed', async () => {
   for (const [args, left] of [
     [['-d', 'ALL', 'deferred'], 'B2 C3'],
@@ -244,7 +277,6 @@ test('postsuper: wrong arguments and refusals', async () => {
     (await run(makePostsuper, aQueue(), ['-z'])).err,
     /^postsuper: invalid option -- 'z'\npostsuper: fatal: usage: postsuper \[/,
   );
-  assert.match((await run(makePostsuper, aQueue(), ['-e', 'ALL'])).err, /^postsuper: fatal: -e and -f /);
   assert.deepEqual(await run(makePostsuper, aQueue(), ['-d', 'ALL', 'nowhere']), {
     status: 1,
     out: '',

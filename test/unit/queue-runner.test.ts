@@ -246,6 +246,25 @@ test('after maximal_queue_lifetime a message goes back as 4.4.7, with the last r
   assert.equal(w.events('queue.expired').length, 2);
 });
 
+test('a message that an administrator expires is not tried once more: it goes back, with why it waited', async () => {
+  const w = await world();
+  w.outcome = () => LATER;
+  await w.add('A1', ['x@one.test', 'y@one.test']);
+  w.store.expire('A1');
+  w.store.retry(w.clocks.now());
+  await w.clocks.pass(0);
+  assert.equal(w.tried.length, 1);
+  assert.equal(w.store.rows.length, 0);
+  const { status, reason } = w.told[0]?.recipients[0]?.outcome as Failure;
+  assert.deepEqual([w.told.length, status, reason], [1, '4.2.2', LATER.kind === 'deferred' ? LATER.reason : '']);
+  assert.equal(w.events('queue.expired').length, 2);
+  assert.ok(w.log.events.filter(({ event }) => event === 'queue.expired').every(({ fields }) => fields['forced'] === true));
+  await w.add('B2', ['x@one.test'], { expire: true });
+  assert.equal(w.tried.length, 1);
+  const untried = w.told[1]?.recipients[0]?.outcome as Failure;
+  assert.deepEqual([untried.status, untried.reason], ['4.7.0', 'message is administratively expired']);
+});
+
 test('bounce_queue_lifetime is for mail from <>; a lifetime of 0 is one try', async () => {
   const w = await world({ bounceLifetime: 0 });
   w.outcome = () => LATER;

@@ -128,6 +128,28 @@ test('redirect sends what waits elsewhere, in its state', async (t) => {
   );
 });
 
+test('expire: what is deferred is due at once, what is held stays, and the file says it', async (t) => {
+  const { store, directory, reopen } = await openQueue(t);
+  await store.add(queued('A1', { to: ['a@remote.test', 'b@remote.test'] }));
+  await store.add(queued('B2'));
+  await store.settle('A1', [
+    { number: 0, kind: 'deferred', nextAttempt: 1e15, failure: { status: '4.4.1', reason: 'no' }, delayReported: false },
+  ]);
+  await store.hold({ ids: ['A1'], recipient: 'b@remote.test' });
+  assert.equal(await store.expire({ ids: ['A1'] }), 1);
+  assert.equal(await store.expire({ ids: ['A1'] }), 0, 'it is already');
+  const [one, two] = await all(await reopen());
+  assert.deepEqual([one?.envelope.expire, two?.envelope.expire], [true, undefined]);
+  assert.deepEqual(
+    one?.recipients.map(({ state }) => state),
+    ['ready', 'held'],
+  );
+  assert.equal((await stat(pathOf(directory, 'A1'))).mode & 0o777, 0o700);
+  assert.equal((await stat(pathOf(directory, 'B2'))).mode & 0o777, 0o600);
+  const jobs = await store.jobs(DESTINATION, 5, 10, new Set());
+  assert.equal(jobs.find(({ envelope }) => envelope.id === 'A1')?.envelope.expire, true);
+});
+
 test('hold, release, retry, requeue, remove', async (t) => {
   const { store, directory } = await openQueue(t);
   const marks = async (id: string): Promise<string> =>

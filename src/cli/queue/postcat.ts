@@ -4,7 +4,7 @@ import { MailError } from '../../lib/errors.ts';
 import type { MessageSource } from '../../message/source.ts';
 import type { QueuedMessage, QueuedRecipient } from '../../queue/types.ts';
 import type { Command, CommandIo } from '../command.ts';
-import { fatal, isRefusal, queueNameOf, settingsFileOf } from './drop-in.ts';
+import { fatal, isRefusal, settingsFileOf, shownQueueOf } from './drop-in.ts';
 import { readFlags } from './getopt.ts';
 import { MessageText } from './message-text.ts';
 import type { CommandQueue } from './command-queue.ts';
@@ -77,7 +77,7 @@ async function show(open: WithQueue, file: string, names: readonly string[], par
 }
 
 async function showMessage(queue: CommandQueue, message: QueuedMessage, parts: Parts, io: CommandIo): Promise<void> {
-  const path = `${queueNameOf(message)}/${message.envelope.id}`;
+  const path = `${shownQueueOf(message, queue.isRun)}/${message.envelope.id}`;
   const marker = (text: string): void => {
     if (parts.envelope) io.out(`*** ${text} ${path} ***\n`);
   };

@@ -1,6 +1,6 @@
 // The queue's files as the serving side handles them: written and synced, marked, opened, taken away. Nothing here blocks the loop.
 import { createHash } from 'node:crypto';
-import { mkdir, open, readdir, rename, stat, unlink, chown, type FileHandle } from 'node:fs/promises';
+import { chmod, mkdir, open, readdir, rename, stat, unlink, chown, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { MailError, toMailError } from '../../lib/errors.ts';
 import type { MessageSource } from '../../message/source.ts';
@@ -20,6 +20,8 @@ import {
 } from './queue-file.ts';
 
 const FILE_MODE = 0o600;
+/** Of a message that is to be returned to its sender: as in Postfix's queue (MAIL_QUEUE_STAT_EXPIRE) the owner's x bit tells. */
+const EXPIRED_MODE = 0o700;
 const FOLDER_MODE = 0o700;
 /** Small messages are written with one call. */
 const GATHER = 256 * 1024;
@@ -116,6 +118,11 @@ export class QueueFiles {
       await unlink(path).catch(() => undefined);
       throw toMailError(error, 'writing a queue file');
     }
+  }
+
+  /** Says that the message is to be returned to its sender; not synced. */
+  async expire(id: string): Promise<void> {
+    await chmod(pathOf(this.directory, id), EXPIRED_MODE);
   }
 
   /** Says of recipients what became of them; not synced. */

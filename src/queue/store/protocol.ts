@@ -21,9 +21,11 @@ export interface FileWork {
   readonly marks: readonly Marking[];
   /** Messages that have left the queue. */
   readonly gone: readonly string[];
+  /** Messages that are to be returned to their senders from now on. */
+  readonly expired?: readonly string[];
 }
 
-export type ChangeKind = 'hold' | 'release' | 'retry' | 'requeue' | 'remove';
+export type ChangeKind = 'hold' | 'release' | 'retry' | 'requeue' | 'expire' | 'remove';
 
 /** Behind which message a page begins. */
 export interface Cursor {

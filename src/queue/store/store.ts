@@ -127,12 +127,14 @@ class DiskQueue implements QueueStore {
   }
 
   /** What has been committed, on the files: no promise hangs on it. */
-  async #carryOut({ marks, gone }: FileWork): Promise<void> {
+  async #carryOut({ marks, gone, expired = [] }: FileWork): Promise<void> {
     for (const id of gone) await this.#files.remove(id).catch((error: unknown) => this.#warn('queue.file.failed', id, error));
+    const missed = (id: string, error: unknown): void => {
+      if (!isMissing(error)) this.#warn('queue.file.failed', id, error);
+    };
     for (const { id, places, mark } of marks)
-      await this.#files.mark(id, places, mark).catch((error: unknown) => {
-        if (!isMissing(error)) this.#warn('queue.file.failed', id, error);
-      });
+      await this.#files.mark(id, places, mark).catch((error: unknown) => missed(id, error));
+    for (const id of expired) await this.#files.expire(id).catch((error: unknown) => missed(id, error));
   }
 
   open(id: string): Promise<MessageSource> {
@@ -185,6 +187,9 @@ class DiskQueue implements QueueStore {
   }
   requeue(filter: QueueFilter): Promise<number> {
     return this.#change('requeue', filter);
+  }
+  expire(filter: QueueFilter): Promise<number> {
+    return this.#change('expire', filter);
   }
   remove(filter: QueueFilter): Promise<number> {
     return this.#change('remove', filter);
