@@ -30,7 +30,7 @@ Mail that waits to go out. Messages are meant by their ids (- reads them from st
 What is changed by filters on recipients (the last four lines) is those recipients only, else whole messages.
 flush tries every deferred message now, retry those that are meant. hold keeps messages until release. requeue tries what is not
 held now, as if it had just come. expire returns whole messages to their senders instead of trying them once more (what is held, when it is released). delete drops them, and tells nobody. stats counts; top is a view that is drawn anew each second (q ends it; --once: one frame).
---json prints a JSON object a line. list, show: id, sender ("" for <>), arrived, size, account, messageId, envid, ret, bodyType, smtpUtf8, requireTls, expire,
+--json prints a JSON object a line. list, show: id, sender ("" for <>), arrived, size, account, messageId, envid, ret, bodyType, smtpUtf8, requireTls, expire, trace,
 recipients: address, destination, state, attempts, nextAttempt, status, reason, notify, orcpt. stats: messages, recipients: ready, deferred, held;
 bytes, oldest, destinations (most first): destination, recipients, status, reason. Changes: messages. Times are ISO 8601; what is not there is left out.
 Each takes --config FILE; FILE is ${DEFAULT_SETTINGS} unless given. For root and the queue's owner, with the server running or not.

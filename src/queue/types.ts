@@ -3,7 +3,7 @@
 //   AcceptMessage → QueueStore.add: body file with the envelope at its head, synced → folder synced → row committed → 250
 //   Runner (in one process at a time) → due destinations in a ring → a job: one message, recipients of one next hop → DeliveryAgent
 //     → outcomes → reports due (DSN) accepted → QueueStore.settle
-import type { DsnRecipient } from '../delivery/types.ts';
+import type { DsnRecipient, Trace } from '../delivery/types.ts';
 import type { MessageSource } from '../message/source.ts';
 
 /** Where a recipient's mail goes next: transport(5)'s result. */
@@ -56,11 +56,8 @@ export interface QueuedEnvelope {
   readonly account?: string;
   /** Message-ID field, for lists and logs. */
   readonly messageId?: string;
-  /**
-   * What sendmail -bv and -v ask for: `verify` goes as far as RCPT TO and is never delivered, its sender gets a report of what was said there; `record` is
-   * delivered, and reported on after the first try.
-   */
-  readonly trace?: 'verify' | 'record';
+  /** `verify` goes as far as RCPT TO, once. */
+  readonly trace?: Trace;
   /** An administrator wants it returned to its sender (postsuper -e). The file says so by its mode, not in its head. */
   readonly expire?: true;
 }
@@ -108,7 +105,7 @@ export interface Job {
 }
 
 export type Outcome =
-  /** 2xx behind the final dot (or, for LMTP, for this recipient). */
+  /** 2xx behind the final dot (or, for LMTP, for this recipient); of a message that only asks (trace `verify`), 2xx to RCPT TO. */
   | {
       readonly kind: 'delivered';
       /** `mx.example.com[192.0.2.1]:25`, or what stands in its place for discard and unix sockets. */
@@ -259,4 +256,6 @@ export interface ReportedRecipient {
 export interface Reporter {
   /** After a job: failures, successes asked for (unless passed on), the warning of delay when `delay`. Never to `<>`. */
   report(message: QueuedMessage, recipients: readonly ReportedRecipient[], source: MessageSource, delay: boolean): Promise<void>;
+  /** What a message with `trace` asks for: how the first try ended for each recipient. Never to `<>`. */
+  trace(message: Pick<QueuedMessage, 'envelope'>, recipients: readonly ReportedRecipient[], source: MessageSource): Promise<void>;
 }

@@ -106,6 +106,8 @@ const FORMATS: Readonly<Record<string, Formatter>> = {
       `${clean(f['id'])}: from=${angle(f['from'])}, status=${f['forced'] ? 'force-expired' : 'expired'}, returned to sender`,
     ],
   ],
+  'queue.deliverable': (f) => [outcome(f, 'deliverable')],
+  'queue.undeliverable': (f) => [outcome(f, 'undeliverable')],
   'queue.removed': (f) => [['qmgr', `${clean(f['id'])}: removed`]],
   'delivery.stored': (f) => [
     [

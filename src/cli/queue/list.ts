@@ -45,7 +45,7 @@ export async function showMessages({ queue, io, json, now }: Listing, ids: reado
 
 /** The keys are documented in the command's usage: they stay. */
 function jsonLine({ envelope, size, recipients }: QueuedMessage): string {
-  const { id, sender, arrived, account, messageId, envid, ret, bodyType, smtpUtf8, requireTls, expire } = envelope;
+  const { id, sender, arrived, account, messageId, envid, ret, bodyType, smtpUtf8, requireTls, expire, trace } = envelope;
   return `${JSON.stringify({
     id,
     sender,
@@ -59,6 +59,7 @@ function jsonLine({ envelope, size, recipients }: QueuedMessage): string {
     smtpUtf8,
     requireTls: requireTls ?? false,
     expire: expire ?? false,
+    trace,
     recipients: recipients.map((recipient) => ({
       address: recipient.address,
       destination: recipient.destination,
@@ -101,6 +102,7 @@ function wholeMessage({ envelope, size, recipients }: QueuedMessage, now: number
     ['message-id', envelope.messageId],
     ['envid', envelope.envid],
     ['ret', envelope.ret],
+    ['trace', envelope.trace],
     ['expire', envelope.expire && 'to be returned to its sender'],
     ['body', `${envelope.bodyType}${envelope.smtpUtf8 ? ', SMTPUTF8' : ''}${envelope.requireTls ? ', REQUIRETLS' : ''}`],
   ];

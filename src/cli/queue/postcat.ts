@@ -22,6 +22,8 @@ const USAGE = `usage: postcat [-behqv] [-c FILE] ID ...
 /** dsn_mask(3). */
 const NOTIFY_BITS = { NEVER: 1, SUCCESS: 2, FAILURE: 4, DELAY: 8 } as const;
 const RET_BITS = { FULL: 1, HDRS: 2 } as const;
+/** deliver_request(3): USR_VRFY, RECORD. */
+const TRACE_BITS = { verify: 512, record: 1024 } as const;
 
 interface Parts {
   readonly envelope: boolean;
@@ -116,6 +118,7 @@ function envelopeRecords({ envelope, size, recipients }: QueuedMessage): string 
     attribute('log_ident', envelope.id),
     attribute('envelope_id', envelope.envid),
     attribute('ret_flags', envelope.ret && RET_BITS[envelope.ret]),
+    attribute('trace_flags', envelope.trace && TRACE_BITS[envelope.trace]),
     `sender: ${printable(envelope.sender)}\n`,
     attribute('encoding', envelope.bodyType === '7BIT' ? undefined : '8bit'),
     attribute('sasl_username', envelope.account),
