@@ -163,6 +163,15 @@ export interface QueuedMessage {
   readonly recipients: readonly QueuedRecipient[];
 }
 
+/** Where things stand in a message's file: bytes from its beginning. */
+export interface FileLayout {
+  readonly envelope: number;
+  /** By recipient number; also those that are done. */
+  readonly recipients: readonly number[];
+  /** Its first byte; the message goes up to the end of the file. */
+  readonly message: number;
+}
+
 /** What became of a recipient, for `settle`. */
 export type Settlement =
   /** Delivered, failed and reported, or deleted: it leaves the queue. */
@@ -223,6 +232,8 @@ export interface QueueStore {
   /** Pages by arrival, oldest first: memory is one page. */
   list(filter: QueueFilter): AsyncIterable<QueuedMessage>;
   find(id: string): Promise<QueuedMessage | undefined>;
+  /** @throws MailError corrupt when the file is missing or its head is damaged */
+  layout(id: string): Promise<FileLayout>;
   stats(): Promise<QueueStats>;
   /** Each gives the number of messages it changed. `hold` keeps recipients until `release`; `retry` makes deferred ones ready; `requeue` also forgets tries and failures. */
   hold(filter: QueueFilter): Promise<number>;

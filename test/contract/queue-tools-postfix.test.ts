@@ -203,6 +203,24 @@ test('contract: postcat prints the same header, body, markers and records', asyn
   }
 });
 
+test('contract: postcat -d, -o and -r label records as Postfix does', async (t) => {
+  if (!(await ready(t))) return;
+  const queue = await sameQueue();
+  const [{ queue_id: id } = { queue_id: '' }] = await listed();
+  const both = async (flags: string): Promise<string[][]> =>
+    [await ours(queue, 'postcat', [flags, id]), await theirs('postcat', [flags, id])].map(({ stdout }) => stdout.split('\n'));
+  /** `67 message_size:`: what kind of record has which type. */
+  const kinds = (lines: readonly string[]): Set<string> =>
+    new Set(lines.flatMap((line) => /^[ \d]{3} (?:[a-z_]+:|\*\*\* [A-Z ]+)/.exec(line)?.[0] ?? []));
+  const [mine = [], postfixs = []] = await both('-dq');
+  assert.ok(kinds(mine).size >= 8, [...kinds(mine)].join());
+  for (const kind of kinds(mine)) assert.ok(kinds(postfixs).has(kind), kind);
+  const [text = [], postfixText = []] = await both('-dbhq');
+  assert.deepEqual(text, postfixText);
+  for (const lines of await both('-orq')) for (const line of lines.slice(1, -1)) assert.match(line, /^[ \d]{8}\d /);
+  for (const lines of await both('-odrq')) for (const line of lines.slice(1, -1)) assert.match(line, /^[ \d]{8}\d [ \d]{2}\d /);
+});
+
 /** Without what only Postfix knows (its client, its files' offsets and folders). */
 function comparable(text: string): string[] {
   return text

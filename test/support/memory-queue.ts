@@ -3,7 +3,9 @@ import type { CommandQueue } from '../../src/cli/queue/command-queue.ts';
 import type { WithQueue } from '../../src/cli/queue/open.ts';
 import { MailError } from '../../src/lib/errors.ts';
 import { memorySource } from '../../src/message/source.ts';
+import { formatHead } from '../../src/queue/store/queue-file.ts';
 import type {
+  FileLayout,
   QueuedEnvelope,
   QueuedMessage,
   QueuedRecipient,
@@ -78,6 +80,12 @@ export class MemoryQueue implements CommandQueue {
   find(id: string): Promise<QueuedMessage | undefined> {
     this.#check();
     return Promise.resolve(this.#messages.get(id)?.[0]);
+  }
+  layout(id: string): Promise<FileLayout> {
+    const found = this.#messages.get(id)?.[0];
+    if (!found) return Promise.reject(new MailError('corrupt', 'QUEUE_FILE_MISSING', 'The message is missing'));
+    const { head, places } = formatHead(found.envelope, found.size, found.recipients);
+    return Promise.resolve({ envelope: head.indexOf('\n') + 1, recipients: places, message: head.length });
   }
   stats(): Promise<QueueStats> {
     this.#check();

@@ -128,6 +128,19 @@ test('redirect sends what waits elsewhere, in its state', async (t) => {
   );
 });
 
+test('layout: where things stand in a file, however long its head is', async (t) => {
+  const { store, directory } = await openQueue(t);
+  const to = Array.from({ length: 2_000 }, (_, n) => `user${n}@remote.test`);
+  await store.add(queued('A1', { to }));
+  const file = await readFile(pathOf(directory, 'A1'), 'latin1');
+  const { envelope, recipients, message } = await store.layout('A1');
+  assert.ok(file.startsWith('{"id":"A1"', envelope));
+  assert.equal(recipients.length, to.length);
+  for (const [n, place] of recipients.entries()) assert.ok(file.startsWith(`W{"address":"${to[n]}"`, place));
+  assert.ok(message > 65_536 && file.startsWith('Subject: A1\r\n', message));
+  await assert.rejects(store.layout('B2'), { kind: 'corrupt' });
+});
+
 test('expire: what is deferred is due at once, what is held stays, and the file says it', async (t) => {
   const { store, directory, reopen } = await openQueue(t);
   await store.add(queued('A1', { to: ['a@remote.test', 'b@remote.test'] }));

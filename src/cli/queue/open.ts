@@ -40,6 +40,7 @@ function commandsOf(store: QueueStore, directory: string): CommandQueue {
     },
     list: (filter) => store.list(filter),
     find: (id) => store.find(id),
+    layout: (id) => store.layout(id),
     stats: () => store.stats(),
     hold: (filter) => store.hold(filter),
     release: (filter) => store.release(filter),

@@ -6,15 +6,17 @@ import { MailError, toMailError } from '../../lib/errors.ts';
 import type { MessageSource } from '../../message/source.ts';
 import { isMissing, removeIfThere } from '../../storage/files.ts';
 import { FolderSync } from '../../storage/folder-sync.ts';
-import type { NewMessage } from '../types.ts';
+import type { FileLayout, NewMessage } from '../types.ts';
 import {
   formatHead,
   HASH_AT,
   isQueueId,
   MAX_HEAD,
   messagesFolder,
+  parseHead,
   parsePreamble,
   pathOf,
+  PREAMBLE,
   type Mark,
   type Preamble,
 } from './queue-file.ts';
@@ -117,6 +119,25 @@ export class QueueFiles {
       await handle.close().catch(() => undefined);
       await unlink(path).catch(() => undefined);
       throw toMailError(error, 'writing a queue file');
+    }
+  }
+
+  /** Where things stand in a message's file. @throws MailError corrupt */
+  async layout(id: string): Promise<FileLayout> {
+    let handle: FileHandle;
+    try {
+      handle = await open(pathOf(this.directory, id), 'r');
+    } catch (error) {
+      throw isMissing(error) ? corrupt(id, 'it is missing') : toMailError(error, 'opening a queue file');
+    }
+    try {
+      let parsed = parseHead(await readAt(handle, 0, READ_CHUNK));
+      if (parsed.kind === 'short') parsed = parseHead(await readAt(handle, 0, parsed.need));
+      if (parsed.kind !== 'ok') throw corrupt(id, parsed.kind === 'short' ? 'it is cut off' : parsed.reason);
+      const { headLength, recipients } = parsed.value;
+      return { envelope: PREAMBLE, recipients: recipients.map(({ place }) => place), message: headLength };
+    } finally {
+      await handle.close();
     }
   }
 

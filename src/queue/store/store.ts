@@ -9,7 +9,7 @@ import { toMailError } from '../../lib/errors.ts';
 import type { Logger } from '../../lib/logger.ts';
 import type { MessageSource } from '../../message/source.ts';
 import { isMissing } from '../../storage/files.ts';
-import type { Job, NewMessage, QueuedMessage, QueueFilter, QueueStats, QueueStore, Settlement } from '../types.ts';
+import type { FileLayout, Job, NewMessage, QueuedMessage, QueueFilter, QueueStats, QueueStore, Settlement } from '../types.ts';
 import { ChangeHint } from './change-hint.ts';
 import { QueueFiles } from './files.ts';
 import type { ChangeKind, Cursor, FileWork, Page } from './protocol.ts';
@@ -171,6 +171,9 @@ class DiskQueue implements QueueStore {
   }
   async find(id: string): Promise<QueuedMessage | undefined> {
     return isQueueId(id) ? ((await this.#thread.ask('find', { id })) ?? undefined) : undefined;
+  }
+  layout(id: string): Promise<FileLayout> {
+    return this.#files.layout(id);
   }
   stats(): Promise<QueueStats> {
     return this.#thread.ask('stats', {});
