@@ -32,7 +32,7 @@ import { connectionsFor, imapLimits, smtpLimits } from './limits.ts';
 import { Listeners, type BoundAddress } from './listeners.ts';
 import { Outbound, type QueueContext, type QueueParts } from './outbound.ts';
 import { queueParts as ownQueueParts } from './queue-parts.ts';
-import { dropBounce, maildropPickup } from './maildrop.ts';
+import { dropBounce, maildropPickup, probeReport } from './maildrop.ts';
 import { Parts } from './parts.ts';
 import { LiveSenderRewriting } from './srs.ts';
 import { DataFolder } from './data-folder.ts';
@@ -229,6 +229,11 @@ export class MailServer {
         router: this.#parts.router,
         accept: (message) => this.#accept(message),
         bounce: dropBounce(outbound.reporter, () => this.#clock.now()),
+        probe: {
+          checkMailbox: (address) => this.#parts.delivery.checkMailbox(address),
+          queue: this.#queue,
+          report: probeReport(outbound.reporter, { clock: this.#clock, logger: this.#logger }),
+        },
       }),
       clock: this.#clock,
       logger: this.#logger,

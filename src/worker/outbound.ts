@@ -2,16 +2,16 @@
 // from `makeParts`; here it begins and ends with the server.
 //
 //   warm (while root) → open: store → runner asks for its lease … stop: runner ends → close: store
-import { join } from 'node:path';
 import type { Settings } from '../config/settings.ts';
 import type { OutboundQueue, ReceivedMessage } from '../delivery/types.ts';
 import type { Clock } from '../lib/clock.ts';
 import { takePlace, type Counters } from '../lib/counters.ts';
 import type { Logger } from '../lib/logger.ts';
-import { tryLockFile, type FolderLock } from '../lib/sqlite.ts';
+import type { FolderLock } from '../lib/sqlite.ts';
 import type { MessageSource } from '../message/source.ts';
 import { noQueue } from '../queue/no-queue.ts';
 import { StoreQueue } from '../queue/outbound.ts';
+import { lockRunner } from '../queue/runner-lock.ts';
 import { QueueRunner } from '../queue/runner.ts';
 import type { LimitsOf, QueueLimits } from '../queue/scheduler/limits.ts';
 import type { DkimKeys } from '../policy/dkim-keys.ts';
@@ -120,7 +120,7 @@ export class Outbound implements OutboundQueue {
     if (!place) return undefined;
     let lock: FolderLock | undefined;
     try {
-      lock = tryLockFile(join(this.#o.settings().queue_directory, 'runner.lock'));
+      lock = lockRunner(this.#o.settings().queue_directory);
     } finally {
       if (!lock) place();
     }

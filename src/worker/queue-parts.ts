@@ -71,8 +71,10 @@ function reporter({ parts, logger, clock }: QueueContext, send: SendReport): Ful
       if (parts().settings.suppress_hard_bounces) await noteFailures(parts().suppression, recipients);
       return (await made()).report(message, recipients, source, delay);
     },
+    trace: async (message, recipients, source) => (await made()).trace(message, recipients, source),
     reportStored: async (message) => {
-      if (message.envelope.recipients.some(({ notify }) => notify?.includes('SUCCESS')))
+      const { trace, recipients } = message.envelope;
+      if (trace !== undefined || recipients.some(({ notify }) => notify?.includes('SUCCESS')))
         await (await made()).reportStored(message);
     },
   };

@@ -63,9 +63,10 @@ async function localHost(t: TestContext): Promise<LocalHost> {
         storeOf: (location) => store.account(location),
       });
       const bounce = async (): Promise<void> => undefined;
+      const probe = { checkMailbox: bounce, queue: noQueue, report: bounce };
       const pickup = maildropPickup({
         settings: () => settings,
-        parts: () => ({ router: parts.router, accept: parts.delivery.accept, bounce }),
+        parts: () => ({ router: parts.router, accept: parts.delivery.accept, bounce, probe }),
         clock: systemClock,
         logger: silentLogger,
       });

@@ -51,7 +51,7 @@ function runQueue(hop: string): void {
     store,
     transports: { resolve: async () => parseNextHop(hop) },
     agent: createDeliveryAgent(DEFAULT_CLIENT_OPTIONS),
-    reporter: { report: async () => undefined },
+    reporter: { report: async () => undefined, trace: async () => undefined },
     lease: async () => () => undefined,
     limits: () => DEFAULT_QUEUE_LIMITS,
     clock: systemClock,

@@ -5,7 +5,15 @@ import { MailError } from '../../src/lib/errors.ts';
 import { memorySource, type MessageSource } from '../../src/message/source.ts';
 import type { JobEnd } from '../../src/queue/scheduler/destination.ts';
 import { DEFAULT_QUEUE_LIMITS, type QueueLimits } from '../../src/queue/scheduler/limits.ts';
-import type { Job, NewMessage, QueuedRecipient, QueueStore, RecipientState, Settlement } from '../../src/queue/types.ts';
+import type {
+  Job,
+  NewMessage,
+  QueuedEnvelope,
+  QueuedRecipient,
+  QueueStore,
+  RecipientState,
+  Settlement,
+} from '../../src/queue/types.ts';
 import { captureLog } from './log-capture.ts';
 
 /** Lets everything run that waits for nothing but its turn: promises, and the word of a change. */
@@ -102,11 +110,13 @@ export class ListStore {
     }
     return next;
   }
-  async readyDestinations(after: string, limit: number): Promise<string[]> {
+  async readyDestinations(after: string, limit: number, busy: ReadonlyMap<string, number> = new Map()): Promise<string[]> {
     this.calls.readyDestinations++;
     this.#check('readyDestinations');
-    const ready = this.rows.filter(({ recipient }) => recipient.state === 'ready');
-    const names = [...new Set(ready.map(({ recipient }) => recipient.destination))].sort();
+    const ready = new Map<string, number>();
+    for (const { recipient } of this.rows)
+      if (recipient.state === 'ready') ready.set(recipient.destination, (ready.get(recipient.destination) ?? 0) + 1);
+    const names = [...ready].flatMap(([name, count]) => (count > (busy.get(name) ?? 0) ? [name] : [])).sort();
     return [...names.filter((name) => name > after), ...names.filter((name) => name <= after)].slice(0, limit);
   }
   async jobs(destination: string, limit: number, recipientsEach: number, busy: ReadonlySet<string>): Promise<Job[]> {
@@ -151,6 +161,13 @@ export class ListStore {
     }
     this.#changed();
   }
+  /** As `postsuper -e`. */
+  expire(id: string): void {
+    const found = this.rows.find(({ message }) => message.envelope.id === id)?.message;
+    const message = found && { ...found, envelope: { ...found.envelope, expire: true as const } };
+    this.rows = this.rows.map((row) => (message && row.message === found ? { ...row, message } : row));
+    this.#changed();
+  }
   /** As `buzon queue flush`. */
   retry(now: number): void {
     for (const row of this.rows)
@@ -186,13 +203,23 @@ export interface MessageOptions {
   readonly sender?: string;
   readonly arrived?: number;
   readonly notify?: readonly ('NEVER' | 'SUCCESS' | 'FAILURE' | 'DELAY')[];
+  readonly expire?: true;
+  readonly trace?: QueuedEnvelope['trace'];
 }
 
 /** One with `recipients` of one destination, `smtp:example.com` from the addresses' domain. */
 export function newMessage(id: string, recipients: readonly string[], options: MessageOptions = {}): NewMessage {
-  const { sender = 'ana@example.test', arrived = Date.UTC(2026, 10, 25), notify } = options;
+  const { sender = 'ana@example.test', arrived = Date.UTC(2026, 10, 25), notify, expire, trace } = options;
   return {
-    envelope: { id, sender, arrived, smtpUtf8: false, bodyType: '7BIT' },
+    envelope: {
+      id,
+      sender,
+      arrived,
+      smtpUtf8: false,
+      bodyType: '7BIT',
+      ...(expire ? { expire } : {}),
+      ...(trace ? { trace } : {}),
+    },
     source: memorySource(Buffer.from('Subject: x\r\n\r\nhello\r\n')),
     recipients: recipients.map((address) => ({
       address,

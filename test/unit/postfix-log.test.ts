@@ -69,6 +69,25 @@ test("deliveries make smtp's, lmtp's and qmgr's lines", () => {
   assert.doesNotMatch(texts('queue.bounced', { status: '550 x\r\nNov  4 evil', transport: 'a\nb' }).join(''), /\n./);
 });
 
+test("what local programs send makes pickup's, cleanup's and qmgr's lines", () => {
+  const texts = (event: string, fields: LogFields): string[] => lines(event, fields).map((line) => line.slice(21));
+  assert.deepEqual(texts('pickup.taken', { id: 'ABC', uid: 0, from: 'root', size: 300, recipients: 1, messageId: '<1@x>' }), [
+    'buzon/pickup[7]: ABC: uid=0 from=<root>\n',
+    'buzon/cleanup[7]: ABC: message-id=<1@x>\n',
+    'buzon/qmgr[7]: ABC: from=<root>, size=300, nrcpt=1 (queue active)\n',
+  ]);
+  assert.deepEqual(texts('pickup.done', { id: 'ABC', uid: 0, from: 'root' }), []);
+  assert.deepEqual(texts('pickup.refused', { file: 'a', uid: 33, reason: 'it has other names' }), [
+    'buzon/pickup[7]: warning: uid=33: a: message refused: it has other names\n',
+  ]);
+  assert.deepEqual(texts('pickup.deferred', { id: 'ABC', code: 'X', error: 'try later', pause: 30_000 }), [
+    'buzon/pickup[7]: warning: ABC: message deferred: try later\n',
+  ]);
+  assert.deepEqual(texts('pickup.unfinished', { file: 'new.a', uid: 33 }), [
+    'buzon/pickup[7]: warning: uid=33: new.a: unfinished message removed\n',
+  ]);
+});
+
 test('row 24: a value never breaks out of its line or its brackets', () => {
   const [line = ''] = lines('smtp.reject', {
     client: '192.0.2.1',

@@ -64,7 +64,7 @@ async function serverOf(t: TestContext, parts: Partial<QueueParts> = {}) {
         },
         close: async () => void closed.push('agent'),
       },
-      reporter: { report: async () => undefined, reportStored: async () => undefined },
+      reporter: { report: async () => undefined, trace: async () => undefined, reportStored: async () => undefined },
       ...parts,
     }),
   });

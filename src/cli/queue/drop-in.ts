@@ -15,6 +15,12 @@ export const EX_NOPERM = 77;
 /** Postfix's queues as far as they are ours. */
 export type QueueName = 'incoming' | 'deferred' | 'hold';
 
+/** Where Postfix would show it: qmgr(8) has what is due in its active queue, while it runs. */
+export function shownQueueOf(message: Pick<QueuedMessage, 'recipients'>, isRun: boolean): QueueName | 'active' {
+  const name = queueNameOf(message);
+  return name === 'incoming' && isRun ? 'active' : name;
+}
+
 /** Which of Postfix's queues a message would be in: what any recipient may still be tried from counts before hold. */
 export function queueNameOf({ recipients }: Pick<QueuedMessage, 'recipients'>): QueueName {
   if (recipients.some(({ state }) => state === 'ready')) return 'incoming';

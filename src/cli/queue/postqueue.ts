@@ -13,7 +13,8 @@ const USAGE = `usage: ${SYNOPSIS}
   -p       list the queue, as mailq does; -j as JSON, an object a line
   -f       try all deferred mail now; -i ID that message, -s SITE what is for recipients of that domain
   -c FILE  the settings file or its folder; -v is accepted
-Messages that wait to be tried are in "incoming", never in "active"; "forced_expire" is always false.`;
+Behind an id stands * for what is being delivered or next, ! for what is held, # for what is to be returned to its sender. What is due is in
+"active" while a server runs the queue, and in "incoming" while none does.`;
 const MODES = 'fijps';
 
 interface Request {

@@ -54,6 +54,8 @@ export class Scheduler {
   readonly #active = new Set<Destination>();
   readonly #jobs = new Set<Promise<void>>();
   #cursor = '';
+  /** When many pages in a row were looked at in vain. */
+  #walkedAt = -Infinity;
   #wanted = false;
   /** Goes up whenever something may have become ready. */
   #turnOfThings = 0;
@@ -123,8 +125,10 @@ export class Scheduler {
   async #goRound(): Promise<void> {
     /** Of the first page that nobody of had a use for: seen again, the ring has been gone round. */
     let first: string | undefined;
+    // Not for each message that comes while others wait for places.
+    const most = this.#o.monotonic() - this.#walkedAt >= AGAIN_MS ? IDLE_PAGES : 1;
     for (let idle = 0; !this.#stopped && this.#free() > 0;) {
-      const names = await this.#o.store.readyDestinations(this.#cursor, PAGE);
+      const names = await this.#o.store.readyDestinations(this.#cursor, PAGE, this.#inJobs());
       if ((await this.#serve(names)) > 0) {
         idle = 0;
         first = undefined;
@@ -132,7 +136,8 @@ export class Scheduler {
       }
       const isWholeRing = names.length < PAGE || (first !== undefined && names.includes(first));
       first ??= names[0];
-      if (!isWholeRing && ++idle < IDLE_PAGES) continue;
+      if (!isWholeRing && ++idle < most) continue;
+      if (most > 1) this.#walkedAt = this.#o.monotonic();
       // Those that are left have what they may have, until jobs end or turn out to be long.
       this.#contended = names.length === PAGE;
       if (names.length > 0) this.#again();
@@ -158,6 +163,13 @@ export class Scheduler {
       begun += result.value;
     }
     return begun;
+  }
+
+  /** Recipients in jobs, by destination; those that have fetched jobs to begin are to be named in any case. */
+  #inJobs(): ReadonlyMap<string, number> {
+    const counts = new Map<string, number>();
+    for (const { name, busy, hasKept } of this.#active) if (!hasKept) counts.set(name, busy.size);
+    return counts;
   }
 
   /** A quick look: many of a page may be new ones for which there is no place. */

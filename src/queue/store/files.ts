@@ -1,27 +1,31 @@
 // The queue's files as the serving side handles them: written and synced, marked, opened, taken away. Nothing here blocks the loop.
 import { createHash } from 'node:crypto';
 import { closeSync, fchownSync, fstatSync } from 'node:fs';
-import { mkdir, open, readdir, rename, stat, unlink, chown } from 'node:fs/promises';
+import { chmod, mkdir, open, readdir, rename, stat, unlink, chown } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { datasyncDescriptor, openDescriptor, readDescriptor, writeDescriptor } from '../../lib/descriptors.ts';
 import { MailError, toMailError } from '../../lib/errors.ts';
 import type { MessageSource } from '../../message/source.ts';
 import { isMissing, removeIfThere } from '../../storage/files.ts';
 import { FolderSync } from '../../storage/folder-sync.ts';
-import type { NewMessage } from '../types.ts';
+import type { FileLayout, NewMessage } from '../types.ts';
 import {
   formatHead,
   HASH_AT,
   isQueueId,
   MAX_HEAD,
   messagesFolder,
+  parseHead,
   parsePreamble,
   pathOf,
+  PREAMBLE,
   type Mark,
   type Preamble,
 } from './queue-file.ts';
 
 const FILE_MODE = 0o600;
+/** Of a message that is to be returned to its sender: as in Postfix's queue (MAIL_QUEUE_STAT_EXPIRE) the owner's x bit tells. */
+const EXPIRED_MODE = 0o700;
 const FOLDER_MODE = 0o700;
 /** Small messages are written with one call. */
 const GATHER = 256 * 1024;
@@ -122,6 +126,30 @@ export class QueueFiles {
       await unlink(path).catch(() => undefined);
       throw toMailError(error, 'writing a queue file');
     }
+  }
+
+  /** Where things stand in a message's file. @throws MailError corrupt */
+  async layout(id: string): Promise<FileLayout> {
+    let fd: number;
+    try {
+      fd = await openDescriptor(pathOf(this.directory, id), 'r');
+    } catch (error) {
+      throw isMissing(error) ? corrupt(id, 'it is missing') : toMailError(error, 'opening a queue file');
+    }
+    try {
+      let parsed = parseHead(await readDescriptor(fd, 0, READ_CHUNK));
+      if (parsed.kind === 'short') parsed = parseHead(await readDescriptor(fd, 0, parsed.need));
+      if (parsed.kind !== 'ok') throw corrupt(id, parsed.kind === 'short' ? 'it is cut off' : parsed.reason);
+      const { headLength, recipients } = parsed.value;
+      return { envelope: PREAMBLE, recipients: recipients.map(({ place }) => place), message: headLength };
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  /** Says that the message is to be returned to its sender; not synced. */
+  async expire(id: string): Promise<void> {
+    await chmod(pathOf(this.directory, id), EXPIRED_MODE);
   }
 
   /** Says of recipients what became of them; not synced. */
