@@ -17,6 +17,7 @@ function startHost(sink: SmtpSink): Promise<MailHost> {
       alias_maps: 'texthash:aliases',
       transport_maps: `inline:{outside.test=smtp:[127.0.0.1]:${sink.port}}`,
       minimal_backoff_time: '1h',
+      shutdown_timeout: '1s',
     },
     prepare: (host) => writeFile(join(host.directory, 'aliases'), `root: ${ANA}\n`),
   });
@@ -86,6 +87,21 @@ test('sendmail -v: delivered, and reported on after the first try', async () => 
     [['good@outside.test']],
   );
   assert.ok((await host.inbox(ANA)).some((text) => /^Subject: hola$/m.test(text)));
+});
+
+test('mailq has a * behind the id of what is being delivered, as long as a server runs', async () => {
+  await using sink = await new SmtpSink({ rcpt: () => ({ hang: true }) }).start();
+  await using host = await startHost(sink);
+  const mailq = async (): Promise<string> => {
+    const listed = await run(process.execPath, [join(PROJECT, 'dist/bin/mailq.js'), '-C', host.settingsFile]);
+    assert.equal(listed.status, 0, listed.stderr);
+    return listed.stdout;
+  };
+  await sendmail(host, ['slow@outside.test'], 'Subject: x\n\n');
+  await eventually(async () => sink.verbs.includes('RCPT'), 'it is being delivered');
+  assert.match(await mailq(), /^[0-9A-F]{12}\* +\d/m);
+  await host.stop('SIGKILL');
+  await eventually(async () => /^[0-9A-F]{12} +\d/m.test(await mailq()), 'nobody delivers it any more', 20_000);
 });
 
 test('postsuper -e: a message that waits goes back to its sender at once, with why it waited', async () => {

@@ -61,6 +61,12 @@ test("deliveries make smtp's, lmtp's and qmgr's lines", () => {
     `buzon/smtp[7]: ${said('deferred')}`,
     'buzon/qmgr[7]: ABC: from=<a@b.test>, status=expired, returned to sender\n',
   ]);
+  assert.deepEqual(
+    texts('queue.expired', { forced: true })[1],
+    'buzon/qmgr[7]: ABC: from=<a@b.test>, status=force-expired, returned to sender\n',
+  );
+  assert.deepEqual(texts('queue.deliverable'), [`buzon/smtp[7]: ${said('deliverable')}`]);
+  assert.deepEqual(texts('queue.undeliverable', { transport: 'virtual' }), [`buzon/virtual[7]: ${said('undeliverable')}`]);
   assert.deepEqual(texts('queue.removed'), ['buzon/qmgr[7]: ABC: removed\n']);
   for (const event of ['queue.queued', 'queue.active'])
     assert.deepEqual(texts(event, { size: 12, recipients: 2 }), [

@@ -170,6 +170,20 @@ test('expire: what is deferred is due at once, what is held stays, and the file 
   assert.equal(jobs.find(({ envelope }) => envelope.id === 'A1')?.envelope.expire, true);
 });
 
+test('expire: what is being tried meanwhile is due again as soon as it is put off', async (t) => {
+  const { store } = await openQueue(t);
+  for (const id of ['A1', 'B2']) await store.add(queued(id));
+  await store.expire({ ids: ['A1'] });
+  const failure = { status: '4.4.1', reason: 'no' };
+  for (const id of ['A1', 'B2'])
+    await store.settle(id, [{ number: 0, kind: 'deferred', nextAttempt: 1e15, failure, delayReported: false }]);
+  assert.equal(await store.promote(2_000), 1e15);
+  assert.deepEqual(
+    (await all(store)).map(({ recipients }) => recipients[0]?.state),
+    ['ready', 'deferred'],
+  );
+});
+
 test('hold, release, retry, requeue, remove', async (t) => {
   const { store, directory } = await openQueue(t);
   const marks = async (id: string): Promise<string> =>

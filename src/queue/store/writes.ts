@@ -102,9 +102,11 @@ function putOff(db: QueueDatabase, row: Row, settlement: Exclude<Settlement, { k
     row.message,
     row.number,
   );
+  // Expired while it was being tried: it waits no longer.
   if (settlement.kind === 'deferred')
     db.run(
-      `UPDATE recipient SET next_attempt = ?, delay_reported = ? WHERE ${KEY}`,
+      `UPDATE recipient SET next_attempt = iif((SELECT envelope ->> '$.expire' FROM message WHERE serial = ?), 0, ?), delay_reported = ? WHERE ${KEY}`,
+      row.message,
       settlement.nextAttempt,
       settlement.delayReported ? 1 : 0,
       row.message,
