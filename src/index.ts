@@ -37,7 +37,7 @@ export interface MailServerOptions {
   readonly log?: LogSink | false;
   /** Default: the system's. Files have the system's time in any case. Its `after` must call back in real time for the server to be stopped in time. */
   readonly clock?: Clock;
-  /** Who is asked for the names of clients (Received); without one they are `unknown`. */
+  /** Who is asked for the names of clients (Received) and for what verifies mail from outside; without one they are `unknown`, and nothing is verified. */
   readonly resolver?: Resolver;
   /**
    * Gives up root for the settings' user and group (or the owner of the mail tree) once the ports are bound: of the whole process and for good.

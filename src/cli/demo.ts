@@ -137,6 +137,8 @@ function settingsText(): string {
       virtual_mailbox_maps: 'texthash:vmailbox',
       postmaster: ADDRESSES[0],
       mynetworks: [],
+      // Who tries the demo sends as anybody.
+      message_authentication: 'off',
       user: String(process.getuid?.() ?? 0),
       group: String(process.getgid?.() ?? 0),
       workers: 0,

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { field, group } from './field.ts';
 import { limitFields } from './schema-limits.ts';
 import { reportFields } from './schema-reports.ts';
+import { authenticationFields } from './schema-authentication.ts';
 import { hostFields } from './schema-host.ts';
 import { signingFields, tlsFields } from './schema-keys.ts';
 import { networkFields } from './schema-network.ts';
@@ -34,6 +35,7 @@ export function settingsSchema(base: string) {
     ...networkFields(),
     ...tlsFields(base),
     ...signingFields(base),
+    ...authenticationFields(),
     ...loginFields(),
     ...limitFields(),
     ...queueFields(),

@@ -7,7 +7,7 @@ import { Semaphore } from '../lib/async.ts';
 import { MailError, toMailError } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
 import { prefixedSource } from '../message/source.ts';
-import type { AccountStore, MailLocation, PreparedDelivery } from '../storage/types.ts';
+import type { AccountStore, MailboxPath, MailLocation, PreparedDelivery } from '../storage/types.ts';
 import type { Intents } from './intents.ts';
 import { remoteParts, targetsOf, type RemotePart } from './forwarding.ts';
 import type { OutboundQueue, ReceivedMessage, Target } from './types.ts';
@@ -29,13 +29,17 @@ export interface LocalDeliveryOptions {
 /** Copies written at a time for one message. */
 const PARALLEL = 8;
 const INBOX = ['INBOX'];
+const JUNK = ['Junk'];
 
 interface Destination {
   readonly target: Target & { kind: 'mailbox' };
   /** The envelope recipient that led there first. */
   readonly originalTo: string;
+  /** Into the mailbox for junk. */
+  readonly junk: boolean;
 }
 interface Copy extends Destination {
+  readonly mailbox: MailboxPath;
   readonly prepared: PreparedDelivery;
 }
 interface Destinations {
@@ -153,11 +157,15 @@ export class LocalDelivery {
   async #prepareAll(message: ReceivedMessage, wanted: readonly Destination[]): Promise<Copy[]> {
     const slots = new Semaphore(PARALLEL);
     const outcomes = await Promise.allSettled(
-      wanted.map(({ target, originalTo }) =>
+      wanted.map(({ target, originalTo, junk }) =>
         slots.run(async (): Promise<Copy> => {
           const store = await this.#store(target.address);
           const head = traceHead(message.envelope.sender, originalTo, target.recipient);
-          return { target, originalTo, prepared: await store.prepareDelivery(INBOX, prefixedSource(head, message.source)) };
+          const mailbox = junk ? await junkMailbox(store) : INBOX;
+          const prepared = await store.prepareDelivery(mailbox, prefixedSource(head, message.source));
+          // So that clients show what was just made.
+          if (mailbox === JUNK) await store.subscribe(JUNK).catch(() => undefined);
+          return { target, originalTo, junk, mailbox, prepared };
         }),
       ),
     );
@@ -175,9 +183,9 @@ export class LocalDelivery {
     if (failures.length > 0) throw failures[0];
   }
 
-  async #commit(message: ReceivedMessage, { target, originalTo, prepared }: Copy, began: number): Promise<void> {
+  async #commit(message: ReceivedMessage, { target, originalTo, junk, mailbox, prepared }: Copy, began: number): Promise<void> {
     const { logger, now } = this.#o;
-    const common = { id: message.id, to: target.recipient };
+    const common = { id: message.id, to: target.recipient, ...(junk ? { mailbox: mailbox.join('/') } : {}) };
     try {
       const { baseName, size } = await prepared.commit();
       const delay = (now() - began) / 1000;
@@ -204,11 +212,17 @@ const placesOf = ({ recipients }: RemotePart): string[] => recipients.map(({ add
 /** Mailboxes, each once, with the recipient that led there first. */
 function mailboxesOf(message: ReceivedMessage): Map<string, Destination> {
   const mailboxes = new Map<string, Destination>();
-  for (const { address, route } of message.envelope.recipients)
+  for (const { address, route, junk = false } of message.envelope.recipients)
     for (const target of targetsOf(address, route))
       if (target.kind === 'mailbox' && !mailboxes.has(target.address))
-        mailboxes.set(target.address, { target, originalTo: address });
+        mailboxes.set(target.address, { target, originalTo: address, junk });
   return mailboxes;
+}
+
+/** What clients take for it (RFC 6154); where there is none, the one that the delivery makes. */
+async function junkMailbox(store: AccountStore): Promise<MailboxPath> {
+  const known = (await store.list()).find(({ exists, specialUse }) => exists && specialUse.includes('\\Junk'));
+  return known?.path ?? JUNK;
 }
 
 /** What virtual(8) writes at the head: Return-Path, X-Original-To, Delivered-To. */

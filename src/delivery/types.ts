@@ -52,6 +52,8 @@ export interface EnvelopeRecipient extends DsnRecipient {
   /** As the client wrote it, without angle brackets: X-Original-To. */
   readonly address: string;
   readonly route: Route;
+  /** Its copy goes into the mailbox for junk: the message is not to be trusted. */
+  readonly junk?: boolean;
 }
 
 /**

@@ -21,6 +21,8 @@ export interface Resolver {
   txt(name: string): Promise<string[]>;
   /** Names of an IPv4 or IPv6 address. */
   ptr(address: string): Promise<string[]>;
+  /** False for NXDOMAIN only: a name with other records, or with names below it, is there (RFC 8020). */
+  exists(name: string): Promise<boolean>;
 }
 
 export interface SystemResolverOptions {
@@ -31,7 +33,8 @@ export interface SystemResolverOptions {
   readonly clock?: Clock;
 }
 
-const NOTHING = new Set(['ENOTFOUND', 'ENODATA']);
+/** EBADNAME: what cannot be a name in DNS is none. */
+const NOTHING = new Set(['ENOTFOUND', 'ENODATA', 'EBADNAME']);
 
 /** Asks real name servers (c-ares: neither /etc/hosts nor nsswitch). */
 export function systemResolver({ servers = [], timeout = 5000, clock = systemClock }: SystemResolverOptions = {}): Resolver {
@@ -64,7 +67,19 @@ export function systemResolver({ servers = [], timeout = 5000, clock = systemClo
     aaaa: (name) => ask(name, (resolver) => resolver.resolve6(name)),
     txt: async (name) => (await ask(name, (resolver) => resolver.resolveTxt(name))).map((parts) => parts.join('')),
     ptr: async (address) => (isIP(address) === 0 ? [] : (await ask(address, (resolver) => resolver.reverse(address))).map(bare)),
+    exists: async (name) => (await ask(name, (resolver) => existing(resolver, name))).length > 0,
   };
+}
+
+/** The name, or nothing (or an error that says so) where there is none. NXDOMAIN may be of what its CNAME leads to (RFC 6604 section 3). */
+async function existing(resolver: NodeResolver, name: string): Promise<string[]> {
+  try {
+    await resolver.resolve4(name);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOTFOUND') return resolver.resolveCname(name);
+    if (errnoOf(error) !== 'ENODATA') throw error;
+  }
+  return [name];
 }
 
 /** What a static resolver knows of one name (or, for `ptr`, of one address). `fails` makes every question about it a temporary error. */
@@ -96,6 +111,10 @@ export function staticResolver(records: Readonly<Record<string, StaticRecords>> 
     aaaa: async (name) => [...((await find(name)).aaaa ?? [])],
     txt: async (name) => [...((await find(name)).txt ?? [])],
     ptr: async (address) => ((await find(address)).ptr ?? []).map(bare),
+    exists: async (name) => {
+      await find(name);
+      return [...known.keys()].some((key) => key === bare(name) || key.endsWith(`.${bare(name)}`));
+    },
   };
 }
 

@@ -8,7 +8,8 @@ import type { Logger } from '../lib/logger.ts';
 import { extractAddresses } from '../message/addresses.ts';
 import { fieldValue, headerLength, parseFields, type HeaderField } from '../message/headers.ts';
 import { prefixedSource, readHead, replaceHead, type MessageSource } from '../message/source.ts';
-import { RelaxedBodyHash, relaxedField } from './dkim-canonical.ts';
+import { BodyHash } from './dkim-body.ts';
+import { relaxedField } from './dkim-canonical.ts';
 import type { DkimKey } from './dkim-keys.ts';
 
 /** Signed once more than they are there. */
@@ -146,7 +147,7 @@ function signedFields(header: Buffer, fields: readonly HeaderField[]): SignedFie
 }
 
 async function hashBody(source: MessageSource, headLength: number): Promise<string> {
-  const hash = new RelaxedBodyHash();
+  const hash = new BodyHash();
   let skip = headLength;
   let turn = 0;
   for await (const chunk of source.chunks()) {

@@ -6,6 +6,7 @@ import { formatMailbox, parsePath, type MailboxAddress } from '../message/addres
 import type { SmtpSessionOptions } from './options.ts';
 import { parseMailParameters, parseRcptParameters, type MailParameters } from './parameters.ts';
 import { reply, type Reply } from './reply.ts';
+import type { Verification } from './verification.ts';
 
 export interface Transaction {
   /** Empty for `<>`. */
@@ -14,6 +15,8 @@ export interface Transaction {
   readonly recipients: EnvelopeRecipient[];
   /** Of an account whose sending is limited. */
   readonly meter?: SendMeter;
+  /** Of a client from outside, from its first recipient on. */
+  verification?: Verification;
 }
 
 /** A command that is not taken, with the addresses for the log. `error` is answered by its kind. */

@@ -31,9 +31,13 @@ export async function handOver(message: Handover, options: SmtpSessionOptions, l
   let refund: (() => Promise<void>) | undefined;
   try {
     const { account } = client;
-    const checked = account ? await prepareSubmission(header, account.address, options, id) : header;
+    const { sender, params } = transaction;
+    const addresses = transaction.recipients.map(({ address }) => address);
+    const judged = await transaction.verification?.judge({ id, header, headLength, source }, addresses, log);
+    const recipients = transaction.recipients.map((one) => (judged?.isJunk(one.address) ? { ...one, junk: true } : one));
+    const unforged = account ? (options.authentication?.withoutForged(header) ?? header) : (judged?.header ?? header);
+    const checked = account ? await prepareSubmission(unforged, account.address, options, id) : unforged;
     const edited = editHeader(checked, DROPPED, [], options.limits);
-    const { sender, recipients, params } = transaction;
     log.info('smtp.received', {
       id,
       from: sender,
@@ -55,7 +59,11 @@ export async function handOver(message: Handover, options: SmtpSessionOptions, l
         ...(params.requireTls ? { requireTls: true } : {}),
         ...(params.verp === undefined ? {} : { verp: params.verp }),
       },
-      source: prefixedSource(received(message, options), replaceHead(source, headLength, edited)),
+      // RFC 8601 section 5: what we found out stands above what we are told.
+      source: prefixedSource(
+        Buffer.concat([...(judged ? [judged.fields] : []), received(message, options)]),
+        replaceHead(source, headLength, edited),
+      ),
       original: source,
       deliveredTo,
       ...(account ? { account: account.address } : {}),

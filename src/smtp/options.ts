@@ -2,6 +2,7 @@
 import type { Authenticator } from '../auth/types.ts';
 import type { AcceptMessage, OutboundQueue, Router, SendMeter } from '../delivery/types.ts';
 import type { Clock } from '../lib/clock.ts';
+import type { InboundAuthentication } from '../policy/inbound.ts';
 import type { SmtpLimits } from './limits.ts';
 import type { Reply } from './reply.ts';
 
@@ -31,6 +32,8 @@ export interface SmtpSessionOptions {
   readonly clientName?: (address: string) => Promise<string | undefined>;
   /** Whether a mailbox can take anything at all now. @throws MailError over-quota and the like */
   readonly checkMailbox?: (address: string) => Promise<void>;
+  /** Verifies what comes from outside; undefined where nothing is verified. */
+  readonly authentication?: InboundAuthentication | undefined;
   /** Begins to count a message of an account; undefined when nothing limits it. @throws MailError temporary */
   readonly meter?: (account: string) => Promise<SendMeter | undefined>;
 }

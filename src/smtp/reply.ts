@@ -35,6 +35,9 @@ const TABLE: Readonly<Record<ErrorKind, readonly [code: number, enhanced: string
 const BY_CODE: Readonly<Record<string, readonly [code: number, enhanced: string]>> = {
   NEVER_FITS: [552, '5.2.2'],
   SEND_LIMIT: [450, '4.7.1'],
+  // RFC 7372 section 3.2, RFC 7208 section 8.6.
+  SPF_REJECT: [550, '5.7.23'],
+  AUTHENTICATION_TEMPFAIL: [451, '4.4.3'],
 };
 
 /** What the client is told. */

@@ -13,6 +13,7 @@ import type { SmtpSessionOptions } from './options.ts';
 import { Reception } from './receive.ts';
 import { formatReply, reply, replyFor, type Reply } from './reply.ts';
 import { protocolName } from './trace.ts';
+import { Verification } from './verification.ts';
 import type { SmtpWire } from './wire.ts';
 
 /** What to do after a command. */
@@ -310,8 +311,24 @@ export class SmtpSession {
     if (!transaction) return this.#answer(NEED_MAIL);
     const recipient = await rcptCommand(argument, transaction, this.#client, this.options);
     if ('refused' in recipient) return this.#reject('RCPT', recipient);
+    const { address } = recipient;
+    try {
+      await this.#verification(transaction)?.recipient(address);
+    } catch (error) {
+      const refused = { error, subject: `<${address}>` };
+      return this.#reject('RCPT', { refused, from: transaction.sender, to: address });
+    }
     transaction.recipients.push(recipient);
     return this.#answer(reply(250, '2.1.5', 'Ok'));
+  }
+
+  /** Undefined for mail of our own users and of mynetworks, and where nothing is verified. */
+  #verification(transaction: Transaction): Verification | undefined {
+    const { authentication, service } = this.options;
+    if (!authentication || service !== 'smtp' || this.#client.trusted) return undefined;
+    const { sender } = transaction;
+    const peer = { ip: this.wire.remoteAddress, helo: this.#helo ?? '', sender };
+    return (transaction.verification ??= new Verification(authentication, peer));
   }
 
   // ---- the message

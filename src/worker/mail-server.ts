@@ -27,6 +27,7 @@ import type { AccountStore } from '../storage/types.ts';
 import type { MaildropPickup } from '../maildrop/pickup.ts';
 import { maildropFolder } from '../maildrop/folder.ts';
 import { exists } from '../storage/files.ts';
+import { LiveAuthentication } from './authentication.ts';
 import { Health } from './health.ts';
 import { connectionsFor, imapLimits, smtpLimits } from './limits.ts';
 import { Listeners, type BoundAddress } from './listeners.ts';
@@ -51,7 +52,7 @@ export interface MailServerDeps {
   readonly logger?: Logger;
   /** For everything but the store, whose files have the system's time in any case. */
   readonly clock?: Clock;
-  /** Asked for the names of clients; without one they are unknown. */
+  /** Asked for the names of clients, without one they are unknown, and for what verifies mail (a server that is the whole process has one of its own). */
   readonly resolver?: Resolver;
   /** Takes mail for other hosts instead of the server's own queue. */
   readonly queue?: OutboundQueue;
@@ -94,6 +95,7 @@ export class MailServer {
   readonly #oldParts = new Set<Parts>();
   #certificates: CertificateStore | undefined;
   #dkimKeys: DkimKeys | undefined;
+  readonly #authentication: LiveAuthentication;
   #mx: SmtpService | undefined;
   #submission: SmtpService | undefined;
   #imap: ImapServer | undefined;
@@ -119,6 +121,12 @@ export class MailServer {
     this.#intents = new Intents(settings.data_directory, () => this.#clock.now(), this.#logger, this.#counters);
     this.#health = new Health(settings, this.#logger, () => this.#clock.now());
     this.#srs = new LiveSenderRewriting(() => this.#clock.now());
+    this.#authentication = new LiveAuthentication({
+      resolver: deps.resolver,
+      ownProcess: deps.dropPrivileges === true,
+      clock: this.#clock,
+      logger: this.#logger,
+    });
     this.#outbound = this.#makeOutbound();
     this.#queue = deps.queue ?? this.#outbound ?? noQueue;
     this.#parts = this.#makeParts(settings);
@@ -177,6 +185,7 @@ export class MailServer {
     });
     this.#dkimKeys = await DkimKeys.load(settings.dkim_keys, this.#logger, this.#deps.worker?.readPem);
     await this.#srs.load(settings, this.#deps.worker?.readPem);
+    await this.#authentication.load(settings);
     const identity = this.#deps.dropPrivileges ? await mailIdentity(settings, this.#logger) : undefined;
     await this.#listeners.bind(settings.listeners, this.#deps.inherited);
     try {
@@ -272,6 +281,7 @@ export class MailServer {
   #smtpOptions(service: 'smtp' | 'submission', certificates: CertificateStore | undefined): SmtpServerOptions {
     const live = (): Parts => this.#parts;
     const { onStage, resolver } = this.#deps;
+    const authentication = this.#authentication;
     return {
       service,
       get hostname() {
@@ -291,6 +301,9 @@ export class MailServer {
       },
       get bareNewline() {
         return live().settings.smtpd_forbid_bare_newline;
+      },
+      get authentication() {
+        return authentication.current;
       },
       queue: this.#queue,
       accept: (message) => this.#accept(message),
@@ -355,6 +368,7 @@ export class MailServer {
     await this.#certificates?.reload(certificateFiles(settings));
     await this.#dkimKeys?.reload(settings.dkim_keys);
     await this.#srs.load(settings, this.#deps.worker?.readPem);
+    this.#authentication.apply(settings);
     this.#oldParts.add(old);
     setTimeout(() => this.#closeOld(old), PARTS_LINGER_MS).unref();
     if (!this.#deps.worker) this.#logger.info('server.reloaded', {});

@@ -37,11 +37,11 @@ export async function verdicts(message: Buffer, keys: readonly TestKey[]): Promi
 export async function requireDkimpy(t: TestContext): Promise<string | undefined> {
   const python = await requireProgram(t, 'python3');
   if (python === undefined) return undefined;
-  const { status, stderr } = await run(python, ['-c', 'import dkim, nacl']);
+  const { status, stderr } = await run(python, ['-c', 'import dkim, nacl, authres']);
   if (status === 0) return python;
   if (process.env['CI'] === 'true')
-    throw new Error(`python3-dkim and python3-nacl are not installed, and CI needs them: ${stderr}`);
-  t.skip('python3-dkim or python3-nacl is not installed');
+    throw new Error(`python3-dkim, python3-nacl and python3-authres are not installed, and CI needs them: ${stderr}`);
+  t.skip('python3-dkim, python3-nacl or python3-authres is not installed');
   return undefined;
 }
 

@@ -137,6 +137,7 @@ export class MailHost {
         data_directory: join(this.directory, 'data'),
         queue_directory: join(this.directory, 'queue'),
         mynetworks: [],
+        message_authentication: 'off',
         postmaster: Object.keys(this.users)[0],
         smtpd_tls_cert_file: this.ca,
         smtpd_tls_key_file: join(this.directory, 'key.pem'),

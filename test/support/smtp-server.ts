@@ -42,6 +42,7 @@ export interface SmtpTestOptions {
   /** Over those of the test's router. */
   readonly routes?: Partial<RouterOptions>;
   readonly meter?: SmtpSessionOptions['meter'];
+  readonly authentication?: SmtpSessionOptions['authentication'];
   /** Instead of keeping messages in memory. */
   readonly accept?: SmtpSessionOptions['accept'];
 }
@@ -151,6 +152,7 @@ function sessionOptions(
     ...(first ? { tls: { contextFor: (name: string | undefined) => certificates?.[name ?? ''] ?? first } } : {}),
     ...(options.onStage ? { onStage: options.onStage } : {}),
     ...(options.meter ? { meter: options.meter } : {}),
+    authentication: options.authentication,
     ...(options.checkMailbox ? { checkMailbox: options.checkMailbox } : {}),
   };
 }

@@ -373,7 +373,7 @@ test('row 44: a name server without an answer ends the questions after three, as
     asked.push(name);
     return Promise.reject(new MailError('temporary', 'DNS_TIMEOUT', 'Temporary DNS failure', { detail: name }));
   };
-  const resolver: Resolver = { mx: silent, a: silent, aaaa: silent, txt: silent, ptr: silent };
+  const resolver: Resolver = { mx: silent, a: silent, aaaa: silent, txt: silent, ptr: silent, exists: silent };
   assert.deepEqual(
     await codes(
       { virtual_alias_domains: '[example.net]', virtual_alias_maps: 'inline:{ x@example.net=info@example.com }' },

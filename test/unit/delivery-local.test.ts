@@ -163,6 +163,36 @@ test('each copy has Return-Path, X-Original-To and Delivered-To as virtual(8) wr
   );
 });
 
+const junk = (name: string): EnvelopeRecipient => ({
+  ...(message([name], {}).envelope.recipients[0] as EnvelopeRecipient),
+  junk: true,
+});
+
+test('junk goes into the mailbox that clients take for it: the one that is there, else a new one that they see', async (t) => {
+  const house = await House.make(t);
+  const spam = join(house.maildir('info'), '.Spam');
+  await house.accept(['info']);
+  for (const sub of ['', 'cur', 'new', 'tmp']) await mkdir(join(spam, sub));
+  await house.accept([junk('ana'), 'eva', junk('info')]);
+  await house.accept([junk('ana')]);
+  assert.deepEqual(await house.copies('ana', 'eva', 'info', 'ana/.Junk', 'info/.Spam'), [0, 1, 1, 2, 1]);
+  assert.match(await readFile(join(house.maildir('ana'), 'subscriptions'), 'utf8'), /^Junk$/m);
+  assert.deepEqual(
+    house.events.filter(({ event }) => event === 'delivery.stored').map(({ fields }) => fields['mailbox']),
+    [undefined, 'Junk', undefined, 'Spam', 'Junk'],
+  );
+});
+
+test('junk for one of several, interrupted: the repeat reaches each once', async (t) => {
+  const house = await House.make(t);
+  house.faults.commit = failFor('eva');
+  await assert.rejects(house.accept([junk('ana'), 'eva']), { kind: 'temporary' });
+  delete house.faults.commit;
+  house.restart();
+  await house.accept([junk('ana'), 'eva']);
+  assert.deepEqual(await house.copies('ana', 'eva', 'ana/.Junk'), [0, 1, 1]);
+});
+
 test('several recipients each get it once, also when two lead to one mailbox; the log has a line for each', async (t) => {
   const house = await House.make(t);
   await house.accept([...THREE, 'ana+x', 'eva']);

@@ -61,6 +61,24 @@ test('row 44: no such name is an empty answer; SERVFAIL, REFUSED and silence are
   assert.ok(Date.now() - started < 3000);
 });
 
+test('a name is there unless NXDOMAIN says that it is not; what cannot be a name is not', async (t) => {
+  const asked = async (answer: (type: number, query: Buffer) => Buffer): Promise<boolean> => {
+    const server = await nameServer(t, (query) => answer(query.readUInt16BE(query.indexOf(0, 12) + 1), query));
+    return systemResolver({ servers: [server] }).exists('x.example.com');
+  };
+  assert.equal(await asked((_type, query) => answerTo(query, 0, [{ type: 1, data: Buffer.from([192, 0, 2, 1]) }])), true);
+  assert.equal(await asked((_type, query) => answerTo(query, 0)), true);
+  assert.equal(await asked((_type, query) => answerTo(query, 3)), false);
+  // Its alias leads nowhere.
+  const alias = { type: 5, data: wireName('gone.example.com') };
+  assert.equal(await asked((type, query) => (type === 5 ? answerTo(query, 0, [alias]) : answerTo(query, 3))), true);
+  await assert.rejects(
+    asked((_type, query) => answerTo(query, 2)),
+    { kind: 'temporary' },
+  );
+  assert.deepEqual(await systemResolver({ servers: ['127.0.0.1:9'] }).txt(`${'x'.repeat(64)}.example.com`), []);
+});
+
 test('row 44: an answer with a forged id is not taken', async (t) => {
   const server = await nameServer(t, (query) => {
     const forged = answerTo(query, 0, [{ type: 1, data: Buffer.from([6, 6, 6, 6]) }]);
@@ -88,6 +106,8 @@ test('the static resolver answers from its records; a failing name is a temporar
   assert.deepEqual(await resolver.txt('example.com.'), ['v=spf1 mx -all']);
   assert.deepEqual(await resolver.a('example.com'), ['192.0.2.1']);
   assert.deepEqual(await resolver.aaaa('example.com'), ['::1']);
+  assert.equal(await resolver.exists('com'), true);
+  assert.equal(await resolver.exists('ample.com'), false);
   assert.deepEqual(await resolver.ptr('192.0.2.1'), ['mail.example.com']);
   assert.deepEqual(await resolver.a('other.test'), []);
   await assert.rejects(resolver.mx('down.test'), { kind: 'temporary', code: 'DNS_FAILED' });
