@@ -4,7 +4,8 @@ import { MailError } from '../../lib/errors.ts';
 import type { MessageSource } from '../../message/source.ts';
 import type { FileLayout, QueuedMessage, QueuedRecipient } from '../../queue/types.ts';
 import type { Command, CommandIo } from '../command.ts';
-import { fatal, isRefusal, settingsFileOf, shownQueueOf } from './drop-in.ts';
+import { fatal, isRefusal, shownQueueOf } from './drop-in.ts';
+import { settingsFileFor } from '../settings-file.ts';
 import { readFlags } from './getopt.ts';
 import { MessageText } from './message-text.ts';
 import type { CommandQueue } from './command-queue.ts';
@@ -65,7 +66,7 @@ export function makePostcat(open: WithQueue): Command {
       const given = new Set(read.flags.map(([flag]) => flag));
       if (given.has('s')) return fatal(io, 'postcat', "-s is not supported: these files have no records of Postfix's kind", 1);
       const config = read.flags.findLast(([flag]) => flag === 'c')?.[1];
-      return show(open, await settingsFileOf(config, io), read.rest, partsOf(given), io);
+      return show(open, await settingsFileFor(config, io), read.rest, partsOf(given), io);
     },
   };
 }

@@ -2,7 +2,8 @@
 import { isDomainName } from '../../config/values.ts';
 import { MailError } from '../../lib/errors.ts';
 import type { Command, CommandIo } from '../command.ts';
-import { EX_NOPERM, EX_UNAVAILABLE, fatal, isRefusal, settingsFileOf, whoIAm } from './drop-in.ts';
+import { EX_NOPERM, EX_UNAVAILABLE, fatal, isRefusal, whoIAm } from './drop-in.ts';
+import { settingsFileFor } from '../settings-file.ts';
 import { readFlags } from './getopt.ts';
 import type { CommandQueue } from './command-queue.ts';
 import { withQueue, type WithQueue } from './open.ts';
@@ -46,7 +47,7 @@ export async function queueRequest(open: WithQueue, name: string, request: Reque
   const wrong = wrongValue(request);
   if (wrong !== undefined) return fatal(io, name, wrong, EX_UNAVAILABLE);
   try {
-    await open(await settingsFileOf(request.config, io), io, (queue) => perform(queue, request, io));
+    await open(await settingsFileFor(request.config, io), io, (queue) => perform(queue, request, io));
     return 0;
   } catch (error) {
     if (!(error instanceof MailError)) throw error;

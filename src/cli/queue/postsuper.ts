@@ -2,7 +2,8 @@
 import { MailError } from '../../lib/errors.ts';
 import type { QueuedMessage } from '../../queue/types.ts';
 import type { Command, CommandIo } from '../command.ts';
-import { fatal, isRefusal, queueNameOf, settingsFileOf, type QueueName } from './drop-in.ts';
+import { fatal, isRefusal, queueNameOf, type QueueName } from './drop-in.ts';
+import { settingsFileFor } from '../settings-file.ts';
 import { readFlags } from './getopt.ts';
 import { batches, inputLines } from './input.ts';
 import type { CommandQueue } from './command-queue.ts';
@@ -92,7 +93,7 @@ export function makePostsuper(open: WithQueue): Command {
       const request = readRequest(args, io);
       if (typeof request === 'string') return fatal(io, 'postsuper', request, 1);
       try {
-        await open(await settingsFileOf(request.config, io), io, (queue) => perform(queue, request, io));
+        await open(await settingsFileFor(request.config, io), io, (queue) => perform(queue, request, io));
         return 0;
       } catch (error) {
         if (!(error instanceof MailError)) throw error;
