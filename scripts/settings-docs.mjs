@@ -17,6 +17,7 @@ const SECTIONS = [
   ['Log-in', 'disable_plaintext_auth'],
   ['Limits', 'client_limit'],
   ['The outbound queue', 'smtp_process_limit'],
+  ['TLS towards other hosts', 'smtp_tls_security_level'],
   ['The host itself', 'user'],
   ['For `buzon check`', 'dkim_selector'],
 ];

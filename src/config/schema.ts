@@ -7,6 +7,7 @@ import { hostFields } from './schema-host.ts';
 import { signingFields, tlsFields } from './schema-keys.ts';
 import { networkFields } from './schema-network.ts';
 import { routingFields } from './schema-routing.ts';
+import { outboundTlsFields } from './schema-outbound-tls.ts';
 import { queueFields } from './schema-queue.ts';
 import {
   optional,
@@ -37,6 +38,7 @@ export function settingsSchema(base: string) {
     ...loginFields(),
     ...limitFields(),
     ...queueFields(),
+    ...outboundTlsFields(base),
     ...hostFields(base),
     ...checkFields(base),
   });

@@ -26,6 +26,7 @@ import type { Clock } from '../lib/clock.ts';
 import type { Logger } from '../lib/logger.ts';
 import { bindAddressFinder, type FindBindAddresses } from '../queue/bind-address.ts';
 import { credentialsFinder, secretTable, secretTablePath, type FindCredentials } from '../queue/credentials.ts';
+import { tlsDefaults, tlsPolicyFinder, type FindTlsPolicy } from '../queue/tls-policy.ts';
 import { TransportTable } from '../queue/transports.ts';
 import type { AccountStore, MailLocation } from '../storage/types.ts';
 
@@ -56,6 +57,8 @@ export class Parts {
   /** For the client: log-ins at next hops, and addresses to send from. */
   readonly credentials: FindCredentials;
   readonly bindAddresses: FindBindAddresses;
+  /** smtp_tls_policy_maps. */
+  readonly tlsPolicy: FindTlsPolicy;
   readonly suppression: SuppressionList;
   /** bounce_languages. */
   readonly bounceLanguages: readonly OpenTable[];
@@ -125,6 +128,11 @@ export class Parts {
     this.bindAddresses = bindAddressFinder(tables(settings.smtp_bind_address_maps), {
       ...(settings.smtp_bind_address === undefined ? {} : { ipv4: settings.smtp_bind_address }),
       ...(settings.smtp_bind_address6 === undefined ? {} : { ipv6: settings.smtp_bind_address6 }),
+    });
+    this.tlsPolicy = tlsPolicyFinder({
+      maps: tables(settings.smtp_tls_policy_maps),
+      defaults: tlsDefaults(settings),
+      logger,
     });
     this.bounceLanguages = tables(settings.bounce_languages);
     this.suppression = new SuppressionList({

@@ -12,6 +12,7 @@ import type { DsnReporter, SendReport } from '../queue/dsn/reporter.ts';
 import { prepareOutgoing, prepareSevenBit, type PrepareOptions } from '../queue/prepare.ts';
 import { openQueueStore } from '../queue/store/store.ts';
 import { QueueThread } from '../queue/store/thread.ts';
+import { outboundTls, rootsOf } from './outbound-tls.ts';
 import type { DeliveryAgent, ReportedRecipient } from '../queue/types.ts';
 import type { FullReporter, QueueContext, QueueParts } from './outbound.ts';
 import type { Parts } from './parts.ts';
@@ -120,7 +121,8 @@ function clientOptions(context: QueueContext, resolver: Resolver | undefined): C
     smtp_balance_inet_protocols: true,
     isOwnAddress: (address) => isOwnAddress(address, settings()),
     smtp_skip_5xx_greeting: true,
-    tlsPolicy: () => ({ level: settings().smtp_tls_security_level }),
+    tlsPolicy: (site, host) => outboundTls(parts(), logger, site, host),
+    roots: rootsOf(settings),
     credentials: (...asked) => parts().credentials(...asked),
     bindAddress: async (sender, family) => {
       const { ipv4, ipv6 } = await parts().bindAddresses(sender);

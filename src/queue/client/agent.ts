@@ -170,6 +170,12 @@ class Delivery {
   /** False when nobody else is to be tried. */
   async #tryHost({ site, peer, best }: Candidate, destination: string | undefined): Promise<boolean> {
     const plan = await this.#plans.planFor(site, peer);
+    if (plan.policy.level === 'refused') {
+      const { status, reason } = plan.policy;
+      this.#options.logger.info('queue.host-refused', { relay: peer.relay, reason });
+      this.#note(trouble('deferred', status, reason, { remote: peer.name }));
+      return true;
+    }
     const profile = profileOf(plan);
     for (let kept; (kept = this.#pool.takeTo(peer.relay, profile));) if (await this.#use(kept)) return true;
     const opened = await open(peer, plan, this.#options, this.#signal);
