@@ -1,7 +1,7 @@
 // TLS towards other hosts, under Postfix's names.
 import { field } from './field.ts';
 import { optional, readMapList, readPath, readText, readWord } from './readers.ts';
-import { readList, ValueError } from './values.ts';
+import { readBoolean, readList, ValueError } from './values.ts';
 
 const LEVELS = ['none', 'may', 'encrypt', 'fingerprint', 'verify', 'secure'] as const;
 
@@ -46,6 +46,26 @@ export function outboundTlsFields(base: string) {
         example: '/etc/ssl/certs/ca-certificates.crt',
       },
       optional(readPath(base)),
+    ),
+    smtp_mta_sts: field(
+      {
+        type: 'enforce, testing, off',
+        description:
+          'MTA-STS policies of other domains (RFC 8461): `enforce` heeds them, so that mail for a domain that wants it goes only to MX hosts which its policy names and whose certificate is right, and waits otherwise; `testing` only logs what would wait; `off` asks for none. Not where `smtp_tls_policy_maps` has an entry, nor with `smtp_tls_security_level: none`.',
+        default: 'enforce',
+        example: 'enforce',
+      },
+      readWord(['enforce', 'testing', 'off']),
+    ),
+    smtp_mta_sts_private_addresses: field(
+      {
+        type: 'boolean',
+        description:
+          'Fetch policies also from addresses that are not of the public internet: for a network of its own, and for tests.',
+        default: 'no',
+        example: 'no',
+      },
+      readBoolean,
     ),
     smtp_tls_verify_cert_match: names('verify', ['hostname']),
     smtp_tls_secure_cert_match: names('secure', ['nexthop', 'dot-nexthop']),

@@ -4,19 +4,45 @@ import type { SecureContextOptions } from 'node:tls';
 import type { Settings } from '../config/settings.ts';
 import { errnoOf, MailError } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
-import type { TlsPolicy } from '../queue/client/options.ts';
+import { allowsHost } from '../policy/mta-sts/policy.ts';
+import type { MtaStsDiscovery } from '../policy/mta-sts/discovery.ts';
+import { toAscii } from '../queue/client/hosts.ts';
+import type { TlsPolicy, TlsRules } from '../queue/client/options.ts';
 import { policyOf, tlsDefaults } from '../queue/tls-policy.ts';
 import type { InetHop } from '../queue/types.ts';
 import type { Parts } from './parts.ts';
 
-/** @throws MailError temporary when the table cannot be read */
+/** Whom it is about. */
+export interface TlsQuestion {
+  readonly site: InetHop;
+  /** The MX that is spoken to. */
+  readonly host: string;
+  readonly signal: AbortSignal;
+}
+
+/** @throws MailError temporary when the table cannot be read, or `signal` ends the wait for a policy */
 export async function outboundTls(
-  { tlsPolicy, settings }: Parts,
+  { tlsPolicy, settings }: Pick<Parts, 'tlsPolicy' | 'settings'>,
+  policies: Pick<MtaStsDiscovery, 'find'>,
   logger: Logger,
-  site: InetHop,
-  _host: string,
+  { site, host, signal }: TlsQuestion,
 ): Promise<TlsPolicy> {
-  return (await tlsPolicy(site)) ?? policyOf(settings.smtp_tls_security_level, site.host, tlsDefaults(settings), logger);
+  const own = await tlsPolicy(site);
+  if (own) return own;
+  const usual = policyOf(settings.smtp_tls_security_level, site.host, tlsDefaults(settings), logger);
+  // A host that an administrator named is his own matter (RFC 8461 section 2: policies are about a domain's MX).
+  if (usual.level === 'refused' || usual.level === 'none' || !site.mx || settings.smtp_mta_sts === 'off') return usual;
+  const domain = toAscii(site.host) ?? site.host;
+  const policy = await policies.find(domain, signal);
+  if (!policy || policy.mode === 'none') return usual;
+  const problem = allowsHost(policy, host) ? '' : `MX host ${host} is not in the MTA-STS policy of ${domain}`;
+  if (policy.mode === 'testing' || settings.smtp_mta_sts === 'testing') return { ...usual, testing: problem };
+  return problem === '' ? verified(usual) : { level: 'refused', status: '4.7.5', reason: problem };
+}
+
+/** RFC 8461 section 4.2: a certificate for the host that a root vouches for; never less than the settings ask for. */
+function verified(usual: TlsRules): TlsRules {
+  return usual.level === 'may' || usual.level === 'encrypt' ? { ...usual, level: 'verify' } : usual;
 }
 
 /** smtp_tls_CAfile, read once for each settings. Mail waits while it cannot be read: trusting others instead would be another promise. */

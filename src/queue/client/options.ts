@@ -71,6 +71,8 @@ export interface TlsRules {
   readonly maxVersion?: SecureVersion;
   /** OpenSSL's list of cipher suites up to TLS 1.2. */
   readonly ciphers?: string;
+  /** An MTA-STS policy that is only tried out: what keeps it from being met before TLS is looked at, or empty. It is logged, nothing else. */
+  readonly testing?: string;
 }
 
 /** The host is not spoken to at all; mail for it waits. */
@@ -101,8 +103,8 @@ export interface ClientOptions {
   readonly isOwnAddress: (address: string) => boolean;
   /** smtp_skip_5xx_greeting: such a host is passed over, not believed. */
   readonly smtp_skip_5xx_greeting: boolean;
-  /** `site` is the next hop, `host` the one that is spoken to. @throws MailError temporary */
-  readonly tlsPolicy: (site: InetHop, host: string) => Promise<TlsPolicy> | TlsPolicy;
+  /** `site` is the next hop, `host` the one that is spoken to; `signal` ends the wait. @throws MailError temporary */
+  readonly tlsPolicy: (site: InetHop, host: string, signal: AbortSignal) => Promise<TlsPolicy> | TlsPolicy;
   /** Roots that certificates must lead to (smtp_tls_CAfile); Node's own when it gives none. @throws MailError temporary */
   readonly roots?: () => Promise<SecureContextOptions['ca'] | undefined>;
   /** smtp_sasl_password_maps. @throws MailError temporary */

@@ -22,12 +22,12 @@ export class Plans {
   }
 
   /** @throws MailError temporary when a table cannot be read */
-  async planFor(site: Site, peer: Peer): Promise<Plan> {
+  async planFor(site: Site, peer: Peer, signal: AbortSignal): Promise<Plan> {
     const unix = site.kind === 'lmtp-unix';
     const destination = unix ? peer.name : site.host;
     const credentials = await this.#credentialsFor(site, peer.name);
     const localAddress = 'address' in peer.at ? await this.#bindAddress(isIP(peer.at.address) === 6 ? 6 : 4) : undefined;
-    const policy: TlsPolicy = unix ? { level: 'none' } : await this.#options.tlsPolicy(site, peer.name);
+    const policy: TlsPolicy = unix ? { level: 'none' } : await this.#options.tlsPolicy(site, peer.name, signal);
     const requireTls = this.#job.envelope.requireTls === true;
     const weak = policy.level === 'none' || policy.level === 'may';
     return {
