@@ -57,6 +57,8 @@ export class Parts {
   /** For the client: log-ins at next hops, and addresses to send from. */
   readonly credentials: FindCredentials;
   readonly bindAddresses: FindBindAddresses;
+  /** Whether a domain is a virtual one, with mailboxes or aliases. @throws MailError temporary when a table cannot be read */
+  readonly isVirtual: (domain: string) => Promise<boolean>;
   /** smtp_tls_policy_maps. */
   readonly tlsPolicy: FindTlsPolicy;
   readonly suppression: SuppressionList;
@@ -64,6 +66,8 @@ export class Parts {
   readonly bounceLanguages: readonly OpenTable[];
   readonly sendLimits: SendLimits;
   readonly isTrusted: (address: string) => boolean;
+  /** http_proxy_networks. */
+  readonly isProxy: (address: string) => boolean;
   readonly #open: { close(): void }[] = [];
 
   constructor(settings: Settings, deps: PartsDeps) {
@@ -102,6 +106,7 @@ export class Parts {
       relayDomains: domains(settings.relay_domains),
     };
     const classOf = domainClasses(lists);
+    this.isVirtual = async (domain) => ['mailbox', 'alias'].includes(await classOf(domain));
     const recipientDelimiter = settings.recipient_delimiter;
     this.transports = new TransportTable({
       classOf,
@@ -187,6 +192,7 @@ export class Parts {
       logger,
     });
     this.isTrusted = networkMatcher(settings.mynetworks);
+    this.isProxy = networkMatcher(settings.http_proxy_networks);
   }
 
   /** Nothing where local_recipient_maps name what alias_maps do, as their default does. */

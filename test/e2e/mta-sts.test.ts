@@ -1,9 +1,11 @@
 // Two whole servers and MTA-STS between them (RFC 8461): one.test sends only to the MX that two.test's policy names, and only behind its certificate.
 import assert from 'node:assert/strict';
 import { createServer } from 'node:https';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
+import { loadSettings } from '../../src/config/settings.ts';
+import { ownPolicy } from '../../src/policy/mta-sts/own.ts';
 import { makeSelfSigned } from '../support/certificate.ts';
 import { DnsServer } from '../support/dns-server.ts';
 import { eventually, freePorts, MailHost } from '../support/mail-host.ts';
@@ -33,16 +35,20 @@ async function sender(dns: DnsServer, roots: string): Promise<{ host: MailHost; 
   return { host, port };
 }
 
-/** A server for two.test on port 25, whose certificate is for `name`. */
-async function receiver(name: string): Promise<{ host: MailHost; cert: string }> {
-  const pair = await makeSelfSigned([name]);
+/** A server for two.test on port 25, whose certificate is for `names`. With `policies` it serves its own. */
+async function receiver(names: readonly string[], policies = false): Promise<{ host: MailHost; cert: string }> {
+  const pair = await makeSelfSigned(names);
   const host = await MailHost.create({
     users: { 'ben@two.test': 'secret' },
     settings: {
       hostname: 'mail.two.test',
       smtpd_tls_cert_file: 'mx.pem',
       smtpd_tls_key_file: 'mx.key',
-      listeners: [{ protocol: 'smtp', address: ADDRESS, port: 25 }],
+      mta_sts_mode: 'enforce',
+      listeners: [
+        { protocol: 'smtp', address: ADDRESS, port: 25 },
+        ...(policies ? [{ protocol: 'https', address: ADDRESS, port: 443 }] : []),
+      ],
     },
   });
   await writeFile(join(host.directory, 'mx.pem'), pair.cert);
@@ -78,7 +84,7 @@ for (const [certificate, mx, expected] of [
     t.after(() => dns.stop());
     let policy = policyText('enforce', [mx]);
     const policyCert = await web(t, () => policy);
-    const two = await receiver(certificate);
+    const two = await receiver([certificate]);
     const one = await sender(dns, `${policyCert}${two.cert}`);
     t.after(async () => {
       await one.host[Symbol.asyncDispose]();
@@ -90,7 +96,7 @@ for (const [certificate, mx, expected] of [
     const inbox = async (): Promise<string[]> => two.host.inbox('ben@two.test');
     if (expected === 'delivered') {
       await eventually(async () => (await inbox()).length === 1, `it arrives: ${one.host.output.slice(-2000)}`);
-      assert.match(one.host.output, /"event":"queue\.delivered"[^\n]*"tls":"verified"/);
+      await eventually(async () => /"event":"queue\.delivered"[^\n]*"tls":"verified"/.test(one.host.output), 'it is told so');
       assert.deepEqual(await one.host.dataNames('mta-sts'), ['two.test.json']);
       return;
     }
@@ -109,3 +115,46 @@ for (const [certificate, mx, expected] of [
     await spawnBuzon(one.host, ['queue', 'flush']);
     await eventually(async () => (await inbox()).length === 1, `it arrives: ${one.host.output.slice(-2000)}`, 20_000);
   });
+
+test('a server serves its own policy, and the other one heeds it; a reload changes it with its id', async (t) => {
+  if (!requireRoot(t)) return;
+  const dns = await new DnsServer({
+    'two.test': { records: { mx: [[10, 'mail.two.test']] } },
+    'mail.two.test': { records: { a: [ADDRESS] } },
+    'mta-sts.two.test': { records: { a: [ADDRESS] } },
+  }).start();
+  t.after(() => dns.stop());
+  const two = await receiver(['mail.two.test', 'mta-sts.two.test'], true);
+  const one = await sender(dns, two.cert);
+  t.after(async () => {
+    await one.host[Symbol.asyncDispose]();
+    await two.host[Symbol.asyncDispose]();
+  });
+  const record = async (): Promise<string> => {
+    const id = ownPolicy(await loadSettings(two.host.settingsFile), 'two.test').id;
+    dns.set('_mta-sts.two.test', { records: { txt: [`v=STSv1; id=${id};`] } });
+    return id;
+  };
+  const first = await record();
+  await two.host.start();
+  await one.host.start();
+  await deliverBySmtp(one.port, { from: 'ana@one.test', to: ['ben@two.test'], data: message('own') });
+  await eventually(
+    async () => (await two.host.inbox('ben@two.test')).length === 1,
+    `it arrives: ${one.host.output.slice(-2000)}${two.host.output.slice(-2000)}`,
+  );
+  assert.match(one.host.output, /"event":"mta-sts\.policy"[^\n]*"mode":"enforce","mx":\["mail\.two\.test"\],"maxAge":604800/);
+  await eventually(async () => /"event":"queue\.delivered"[^\n]*"tls":"verified"/.test(one.host.output), 'it is told so');
+  assert.match(two.host.output, /"event":"http\.request"[^\n]*"host":"mta-sts\.two\.test"[^\n]*"status":200/);
+
+  const text = await readFile(two.host.settingsFile, 'utf8');
+  await writeFile(two.host.settingsFile, text.replace('mta_sts_mode: enforce', 'mta_sts_mode: none'));
+  two.host.signal('SIGHUP');
+  await eventually(async () => two.host.output.includes('server.reloaded'), 'the settings are taken over');
+  assert.notEqual(await record(), first);
+  await one.host.stop();
+  await one.host.start();
+  await deliverBySmtp(one.port, { from: 'ana@one.test', to: ['ben@two.test'], data: message('none') });
+  await eventually(async () => (await two.host.inbox('ben@two.test')).length === 2, 'it arrives');
+  assert.match(one.host.output, /"event":"mta-sts\.policy"[^\n]*"mode":"none"/);
+});

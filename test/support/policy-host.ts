@@ -73,7 +73,7 @@ export class PolicyHost {
     server.on('tlsClientError', () => undefined);
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     let now = Date.UTC(2026, 10, 1);
-    const clock = { now: () => now, after: systemClock.after, set: (ms: number) => void (now = ms) };
+    const clock = { ...systemClock, now: () => now, set: (ms: number) => void (now = ms) };
     const host: PolicyHost = new PolicyHost(server, directory, pair.cert, clock);
     host.records['mta-sts.x.test'] = { a: ['127.0.0.1'] };
     host.say('one');
