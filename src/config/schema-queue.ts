@@ -103,16 +103,6 @@ function transportLimitFields() {
 
 function clientFields() {
   return {
-    smtp_tls_security_level: field(
-      {
-        type: 'none, may, encrypt, verify, secure',
-        description:
-          'TLS towards other hosts: `may` when they offer it, without a look at the certificate; `encrypt` always; `verify` and `secure` only with a certificate that is right for the host, or for the next hop itself.',
-        default: 'may',
-        example: 'may',
-      },
-      readWord(['none', 'may', 'encrypt', 'verify', 'secure']),
-    ),
     smtp_helo_name: field(
       { type: 'host name', description: 'The name in EHLO.', default: '$myhostname', example: 'mail.example.com' },
       readHostname,

@@ -172,11 +172,24 @@ class NodemailerSession implements SmtpSession {
     const { ehlo, helo, inner } = this.#connection;
     const extensions = extensionsOf(ehlo ?? '');
     const socket = inner._socket;
-    if (socket instanceof TLSSocket) this.tls = tlsOf(socket);
+    if (socket instanceof TLSSocket) this.tls = this.#judged(socket);
     // What it takes in clear after a STARTTLS that failed is not for passwords.
     else if (this.#options.tls === 'opportunistic' && extensions.has('STARTTLS')) extensions.delete('AUTH');
     this.extensions = extensions;
     this.peerName = /^\d{3}[ -](\S+)/.exec(ehlo ?? helo)?.[1]?.toLowerCase() ?? '';
+  }
+
+  /** @throws SessionError when the certificate is not one of those that are wanted */
+  #judged(socket: TLSSocket): SessionTls {
+    const tls = tlsOf(socket);
+    const { judge } = this.#options;
+    if (!judge) return tls;
+    const certificate = socket.getPeerX509Certificate();
+    const problem = certificate ? judge(certificate) : 'no certificate was shown';
+    if (problem === undefined) return { ...tls, verified: true, problem: '' };
+    const error = new SessionError('tls', 'tls', problem);
+    this.#fail(error);
+    throw error;
   }
 
   async authenticate(user: string, pass: string): Promise<void> {

@@ -26,6 +26,7 @@ import type { Clock } from '../lib/clock.ts';
 import type { Logger } from '../lib/logger.ts';
 import { bindAddressFinder, type FindBindAddresses } from '../queue/bind-address.ts';
 import { credentialsFinder, secretTable, secretTablePath, type FindCredentials } from '../queue/credentials.ts';
+import { tlsDefaults, tlsPolicyFinder, type FindTlsPolicy } from '../queue/tls-policy.ts';
 import { TransportTable } from '../queue/transports.ts';
 import type { AccountStore, MailLocation } from '../storage/types.ts';
 
@@ -56,11 +57,17 @@ export class Parts {
   /** For the client: log-ins at next hops, and addresses to send from. */
   readonly credentials: FindCredentials;
   readonly bindAddresses: FindBindAddresses;
+  /** Whether a domain is a virtual one, with mailboxes or aliases. @throws MailError temporary when a table cannot be read */
+  readonly isVirtual: (domain: string) => Promise<boolean>;
+  /** smtp_tls_policy_maps. */
+  readonly tlsPolicy: FindTlsPolicy;
   readonly suppression: SuppressionList;
   /** bounce_languages. */
   readonly bounceLanguages: readonly OpenTable[];
   readonly sendLimits: SendLimits;
   readonly isTrusted: (address: string) => boolean;
+  /** http_proxy_networks. */
+  readonly isProxy: (address: string) => boolean;
   readonly #open: { close(): void }[] = [];
 
   constructor(settings: Settings, deps: PartsDeps) {
@@ -99,6 +106,7 @@ export class Parts {
       relayDomains: domains(settings.relay_domains),
     };
     const classOf = domainClasses(lists);
+    this.isVirtual = async (domain) => ['mailbox', 'alias'].includes(await classOf(domain));
     const recipientDelimiter = settings.recipient_delimiter;
     this.transports = new TransportTable({
       classOf,
@@ -125,6 +133,11 @@ export class Parts {
     this.bindAddresses = bindAddressFinder(tables(settings.smtp_bind_address_maps), {
       ...(settings.smtp_bind_address === undefined ? {} : { ipv4: settings.smtp_bind_address }),
       ...(settings.smtp_bind_address6 === undefined ? {} : { ipv6: settings.smtp_bind_address6 }),
+    });
+    this.tlsPolicy = tlsPolicyFinder({
+      maps: tables(settings.smtp_tls_policy_maps),
+      defaults: tlsDefaults(settings),
+      logger,
     });
     this.bounceLanguages = tables(settings.bounce_languages);
     this.suppression = new SuppressionList({
@@ -179,6 +192,7 @@ export class Parts {
       logger,
     });
     this.isTrusted = networkMatcher(settings.mynetworks);
+    this.isProxy = networkMatcher(settings.http_proxy_networks);
   }
 
   /** Nothing where local_recipient_maps name what alias_maps do, as their default does. */

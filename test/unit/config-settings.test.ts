@@ -188,7 +188,7 @@ const WRONG: readonly (readonly [name: string, text: string, expected: readonly 
   [
     'a missing part',
     'hostname: a.b\nlisteners: [{port: 25}]',
-    ['2:13: listeners[0].protocol: it is missing; write one of smtp, submission, submissions, imap, imaps'],
+    ['2:13: listeners[0].protocol: it is missing; write one of smtp, submission, submissions, imap, imaps, http, https'],
   ],
   [
     'a value where a group belongs',

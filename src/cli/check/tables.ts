@@ -23,6 +23,7 @@ const TABLES = [
   'sender_dependent_default_transport_maps',
   'sender_dependent_relayhost_maps',
   'smtp_bind_address_maps',
+  'smtp_tls_policy_maps',
   'sender_bcc_maps',
   'recipient_bcc_maps',
   'smtpd_sender_login_maps',

@@ -6,7 +6,7 @@ import { inetPeer, unixPeer, type Peer } from './connect.ts';
 import { DeadAddresses } from './dead-addresses.ts';
 import { findHosts, toAscii } from './hosts.ts';
 import { open } from './open.ts';
-import type { ClientOptions } from './options.ts';
+import type { ClientOptions, TlsRules } from './options.ts';
 import { Plans, profileOf, type Site } from './plans.ts';
 import { ConnectionPool, type Line } from './pool.ts';
 import type { SmtpSession } from './session.ts';
@@ -169,7 +169,13 @@ class Delivery {
 
   /** False when nobody else is to be tried. */
   async #tryHost({ site, peer, best }: Candidate, destination: string | undefined): Promise<boolean> {
-    const plan = await this.#plans.planFor(site, peer);
+    const plan = await this.#plans.planFor(site, peer, this.#signal);
+    if (plan.policy.level === 'refused') {
+      const { status, reason } = plan.policy;
+      this.#options.logger.info('queue.host-refused', { relay: peer.relay, reason });
+      this.#note(trouble('deferred', status, reason, { remote: peer.name }));
+      return true;
+    }
     const profile = profileOf(plan);
     for (let kept; (kept = this.#pool.takeTo(peer.relay, profile));) if (await this.#use(kept)) return true;
     const opened = await open(peer, plan, this.#options, this.#signal);
@@ -180,6 +186,7 @@ class Delivery {
       return opened.next;
     }
     this.#dead.forget(peer);
+    this.#tellTesting(plan.policy, peer, opened.session);
     await this.#use({
       session: opened.session,
       peer,
@@ -190,6 +197,18 @@ class Delivery {
       used: 0,
     });
     return true;
+  }
+
+  /** RFC 8461 section 5: a policy in testing mode is told about, and mail goes through. */
+  #tellTesting({ testing }: TlsRules, peer: Peer, { tls }: SmtpSession): void {
+    if (testing === undefined) return;
+    const problem = testing === '' ? (tls ? tls.problem : 'there is no TLS') : testing;
+    if (problem !== '')
+      this.#options.logger.warn('mta-sts.testing-failed', {
+        destination: this.#job.destination,
+        relay: peer.relay,
+        reason: problem,
+      });
   }
 
   /** What may pass counts for more than what will not. */

@@ -22,12 +22,12 @@ export class Plans {
   }
 
   /** @throws MailError temporary when a table cannot be read */
-  async planFor(site: Site, peer: Peer): Promise<Plan> {
+  async planFor(site: Site, peer: Peer, signal: AbortSignal): Promise<Plan> {
     const unix = site.kind === 'lmtp-unix';
     const destination = unix ? peer.name : site.host;
     const credentials = await this.#credentialsFor(site, peer.name);
     const localAddress = 'address' in peer.at ? await this.#bindAddress(isIP(peer.at.address) === 6 ? 6 : 4) : undefined;
-    const policy: TlsPolicy = unix ? { level: 'none' } : await this.#options.tlsPolicy(destination, peer.name);
+    const policy: TlsPolicy = unix ? { level: 'none' } : await this.#options.tlsPolicy(site, peer.name, signal);
     const requireTls = this.#job.envelope.requireTls === true;
     const weak = policy.level === 'none' || policy.level === 'may';
     return {
@@ -72,6 +72,6 @@ export class Plans {
 
 /** Equal for plans that may share a connection to the same host. */
 export function profileOf({ lmtp, policy, destination, credentials, localAddress }: Plan): string {
-  const names = policy.level === 'secure' ? [destination, ...(policy.names ?? [])] : policy.names;
-  return JSON.stringify([lmtp, policy.level, names, credentials?.user, localAddress]);
+  const named = policy.level === 'secure' || (policy.level === 'verify' && policy.names !== undefined);
+  return JSON.stringify([lmtp, policy, named ? destination : '', credentials?.user, localAddress]);
 }
