@@ -1,4 +1,4 @@
-// `npm run bench -- smtp|sync-order|idle|queue [options]`: measures Buzon beside Debian's Postfix and Dovecot on this machine. See README.md here.
+// `npm run bench -- smtp|sync-order|idle|queue|queue-size [options]`: measures Buzon beside Debian's Postfix and Dovecot on this machine. See README.md here.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { chmod, mkdtemp, realpath, rm, stat } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
@@ -9,6 +9,7 @@ import { findProgram } from '../test/support/programs.ts';
 import { idleBench } from './idle.ts';
 import { isInMemory, machine, versions } from './machine.ts';
 import { queueBench } from './queue.ts';
+import { queueSizeBench } from './queue-size.ts';
 import { SCENARIOS, smtpBench } from './smtp.ts';
 import { ratios, summary } from './smtp-report.ts';
 import { syncOrder } from './sync-order.ts';
@@ -27,6 +28,8 @@ const USAGE = `usage: npm run bench -- COMMAND [options]
     --messages N     (300)
   queue        messages a second passed on to a fast next hop, alone and beside a slow one
     --runs N, --messages N  (5, 1000)
+  queue-size   how long a server with very many queued messages takes to start, and to list them; its memory
+    --runs N, --messages N  (5, 100000)
 all:
     --workers N      Buzon's workers (one for each core)
     --dir FOLDER     where mailboxes, queues and logs lie while it runs (the folder for temporary files)
@@ -46,13 +49,20 @@ const OPTIONS = {
 } satisfies ParseArgsOptionsConfig;
 
 type Command = (typeof COMMANDS)[number];
-const COMMANDS = ['smtp', 'sync-order', 'idle', 'queue'] as const;
-const MESSAGES: Readonly<Record<Command, number>> = { smtp: 4000, 'sync-order': 300, idle: 300, queue: 1000 };
+const COMMANDS = ['smtp', 'sync-order', 'idle', 'queue', 'queue-size'] as const;
+const MESSAGES: Readonly<Record<Command, number>> = {
+  smtp: 4000,
+  'sync-order': 300,
+  idle: 300,
+  queue: 1000,
+  'queue-size': 100_000,
+};
 const PROGRAMS: Readonly<Record<Command, readonly string[]>> = {
   smtp: ['postfix', 'openssl'],
   'sync-order': ['postfix', 'openssl', 'strace'],
   idle: ['postfix', 'dovecot', 'openssl'],
   queue: ['postfix', 'openssl'],
+  'queue-size': ['openssl'],
 };
 
 class UsageError extends Error {}
@@ -109,6 +119,8 @@ async function perform(options: ReturnType<typeof readArguments>, teardown: Tear
       return idleBench(options, teardown);
     case 'queue':
       return queueBench(options, teardown);
+    case 'queue-size':
+      return queueSizeBench(options, teardown);
   }
 }
 

@@ -18,4 +18,5 @@ const { samples, ...counts } = await enduranceLoad({
 });
 const grown = growth(samples);
 console.log(JSON.stringify({ ...counts, first: samples[0], last: samples.at(-1), grown }));
-if (counts.found !== counts.sent || counts.passedOn !== counts.queued || grown.residentMb >= 40 || grown.descriptors > 10) process.exitCode = 1;
+if (counts.found !== counts.sent || counts.passedOn !== counts.queued || grown.residentMb >= 40 || grown.descriptors > 10)
+  process.exitCode = 1;

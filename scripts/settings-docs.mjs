@@ -15,9 +15,11 @@ const SECTIONS = [
   ['TLS', 'smtpd_tls_security_level'],
   ['Signing', 'dkim_keys'],
   ['Verification of mail from outside', 'message_authentication'],
+  ['MTA-STS of our domains', 'mta_sts_mode'],
   ['Log-in', 'disable_plaintext_auth'],
   ['Limits', 'client_limit'],
   ['The outbound queue', 'smtp_process_limit'],
+  ['TLS towards other hosts', 'smtp_tls_security_level'],
   ['The host itself', 'user'],
   ['For `buzon check`', 'dkim_selector'],
 ];

@@ -17,6 +17,8 @@ export interface CommandIo {
   readonly askSecret?: (prompt: string) => Promise<string>;
   /** Whether nobody reads what is written any more (`… | head`): then a long listing may end. Only where that can be known. */
   readonly closed?: () => boolean;
+  /** From now on the process ends when nobody reads what is written any more, unless `closed` is asked. */
+  readonly endWithReader?: () => void;
   /** Only where standard input and output are a terminal. */
   readonly terminal?: Terminal;
   readonly env: Readonly<Record<string, string | undefined>>;

@@ -16,7 +16,7 @@ import { runServer } from './foreground.ts';
 
 const DOMAIN = 'example.test';
 const ADDRESSES = [`info@${DOMAIN}`, `ana@${DOMAIN}`] as const;
-const PORTS = { smtp: 2525, submission: 2587, submissions: 2465, imap: 2143, imaps: 2993 } as const;
+const PORTS = { smtp: 2525, submission: 2587, submissions: 2465, imap: 2143, imaps: 2993, https: 2443 } as const;
 
 type Passwords = Readonly<Record<string, string>>;
 
@@ -118,7 +118,7 @@ async function makeHomes(folder: string, passwords: Passwords): Promise<void> {
 async function makeCertificate(folder: string): Promise<void> {
   const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
   if ((await readOrNothing(key)) !== undefined && (await readOrNothing(cert)) !== undefined) return;
-  const made = await createSelfSigned({ names: [DOMAIN, `mail.${DOMAIN}`, 'localhost', '127.0.0.1'] });
+  const made = await createSelfSigned({ names: [DOMAIN, `mail.${DOMAIN}`, `mta-sts.${DOMAIN}`, 'localhost', '127.0.0.1'] });
   await writeWhole(key, 0o600, made.key);
   await writeWhole(cert, 0o644, made.cert);
 }
@@ -146,7 +146,7 @@ function settingsText(): string {
       queue_directory: 'queue',
       // What is tried out here reaches nobody outside: it waits in the queue.
       default_transport: 'hold:this is the demo',
-      certificates: [{ domains: [DOMAIN, `mail.${DOMAIN}`], cert: 'cert.pem', key: 'key.pem' }],
+      certificates: [{ domains: [DOMAIN, `mail.${DOMAIN}`, `mta-sts.${DOMAIN}`], cert: 'cert.pem', key: 'key.pem' }],
       log: { file: 'buzon.log' },
       listeners: Object.entries(PORTS).map(([protocol, port]) => ({ protocol, address: '127.0.0.1', port })),
     })
@@ -169,8 +169,15 @@ function welcome(server: { readonly addresses: readonly BoundAddress[] }, folder
     `  curl -sS ${imap} -u '${address}:${password}' -X 'SEARCH ALL'`,
     `  curl -sS '${imap};MAILINDEX=*' -u '${address}:${password}'`,
     '',
+    ...(port('https') > 0 ? policyLines(port('https'), folder) : []),
     `Settings: ${join(folder, 'buzon.yaml')}; log: ${join(folder, 'buzon.log')}. Ctrl-C ends it.`,
     '',
   ];
   return lines.join('\n');
 }
+
+const policyLines = (port: number, folder: string): readonly string[] => [
+  'The MTA-STS policy that others fetch:',
+  `  curl -sS --cacert ${join(folder, 'cert.pem')} --resolve mta-sts.${DOMAIN}:${port}:127.0.0.1 https://mta-sts.${DOMAIN}:${port}/.well-known/mta-sts.txt`,
+  '',
+];

@@ -2,7 +2,7 @@
 import { reloadSettings, type Settings } from '../config/settings.ts';
 import type { BoundAddress } from '../worker/listeners.ts';
 import { MailServer } from '../worker/mail-server.ts';
-import { prepareMaildrop } from '../worker/maildrop.ts';
+import { noteToolSettings, prepareMaildrop } from '../worker/maildrop.ts';
 import { mailIdentity } from '../worker/privileges.ts';
 import { ServerLog } from '../worker/server-log.ts';
 import { inheritedSockets, notifySystemd } from '../worker/systemd.ts';
@@ -74,7 +74,12 @@ async function reload(file: string, server: Running, log: ServerLog): Promise<vo
     await log.reopen(settings.log);
     if (needRestart.length > 0) logger.warn('settings.need-restart', { names: needRestart });
     const kept = Object.fromEntries(needRestart.map((name) => [name, server.settings[name]]));
-    await server.reload({ ...settings, ...kept });
+    const taken = { ...settings, ...kept };
+    await server.reload(taken);
+    // The settings count by now, whether or not programs of the host can be told.
+    await noteToolSettings(taken, file).catch((error: unknown) =>
+      logger.warn('settings.tools-failed', { error: error instanceof Error ? error.message : String(error) }),
+    );
     logger.info('settings.reloaded', { changed: changed.filter((name) => !needRestart.includes(name)) });
   } catch (error) {
     // logrotate's signal must work with settings that do not.

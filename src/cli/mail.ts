@@ -19,7 +19,7 @@ Commands, a line each on standard input:
   h   list          p LIST   print       d LIST   delete       u LIST   undelete
   s [LIST] FILE     save (mbox file or Maildir)                r, R     reply to all, to the author: text up to a line "."
   n   next          q   quit, what was deleted goes            x   exit, everything stays
-LIST is numbers, ranges (1-3), * for all, $ for the last.`;
+LIST is numbers, ranges (1-3), * for all, $ for the last. Lines of a text that begin with ~ are text, as always where there is no terminal.`;
 
 const LONG = {
   attach: 'A',

@@ -1,6 +1,6 @@
 // `buzon COMMAND …`: finds the command and runs it. Commands are imported only when called, so that `buzon help` starts fast.
 import { MailError } from '../lib/errors.ts';
-import { processTerminal, readerWatch } from './process-output.ts';
+import { endWithReader, processTerminal, readerWatch } from './process-output.ts';
 import type { Command, CommandIo } from './command.ts';
 
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
@@ -37,6 +37,7 @@ export function processIo(): CommandIo {
     stdin: process.stdin,
     ...(process.stdin.isTTY ? { askSecret: async (prompt: string) => (await import('./terminal.ts')).askSecret(prompt) } : {}),
     closed: readerWatch(),
+    endWithReader,
     ...(process.stdin.isTTY && process.stdout.isTTY ? { terminal: processTerminal() } : {}),
     env: process.env,
     cwd: process.cwd(),
@@ -56,6 +57,8 @@ export async function runCommand(args: readonly string[], io: CommandIo = proces
     io.err(`buzon: there is no command "${name}"; "buzon help" lists them\n`);
     return 2;
   }
+  // A server whose log nobody reads must say so.
+  if (name !== 'serve') io.endWithReader?.();
   const command = await load();
   if (rest.includes('--help')) {
     io.out(command.usage + '\n');

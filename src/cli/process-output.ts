@@ -2,6 +2,17 @@
 import { errnoOf } from '../lib/errors.ts';
 import type { Terminal } from './command.ts';
 
+/** What a shell makes of a program that SIGPIPE ended. */
+const SIGPIPE_STATUS = 141;
+
+/** Ends the process, as SIGPIPE would end another program, when its reader has gone away and nobody watches for that. */
+export function endWithReader(): void {
+  process.stdout.on('error', (error) => {
+    if (errnoOf(error) !== 'EPIPE') throw error;
+    if (process.stdout.listenerCount('error') === 1) process.exit(SIGPIPE_STATUS);
+  });
+}
+
 /** Gives a function that tells whether the reader of standard output has gone away. From its first call on that is no error of the process any more. */
 export function readerWatch(): () => boolean {
   let gone: boolean | undefined;

@@ -16,7 +16,7 @@ import { DEFAULT_SETTINGS } from './user/context.ts';
 const USAGE = `usage: buzon queue list [FILTER ...] [ID ...] [--json]
        buzon queue show ID ... [--json]
        buzon queue flush
-       buzon queue retry|hold|release|requeue|delete FILTER ...|ID ...|--all [--json]
+       buzon queue retry|hold|release|requeue|expire|delete FILTER ...|ID ...|--all [--json]
        buzon queue stats [--json]
        buzon queue top [--once]
 
@@ -29,8 +29,8 @@ Mail that waits to go out. Messages are meant by their ids (- reads them from st
   --state ready|deferred|held
 What is changed by filters on recipients (the last four lines) is those recipients only, else whole messages.
 flush tries every deferred message now, retry those that are meant. hold keeps messages until release. requeue tries what is not
-held now, as if it had just come. delete drops them, and tells nobody. stats counts; top is a view that is drawn anew each second (q ends it; --once: one frame).
---json prints a JSON object a line. list, show: id, sender ("" for <>), arrived, size, account, messageId, envid, ret, bodyType, smtpUtf8, requireTls,
+held now, as if it had just come. expire returns whole messages to their senders instead of trying them once more (what is held, when it is released). delete drops them, and tells nobody. stats counts; top is a view that is drawn anew each second (q ends it; --once: one frame).
+--json prints a JSON object a line. list, show: id, sender ("" for <>), arrived, size, account, messageId, envid, ret, bodyType, smtpUtf8, requireTls, expire, trace,
 recipients: address, destination, state, attempts, nextAttempt, status, reason, notify, orcpt. stats: messages, recipients: ready, deferred, held;
 bytes, oldest, destinations (most first): destination, recipients, status, reason. Changes: messages. Times are ISO 8601; what is not there is left out.
 Each takes --config FILE; FILE is ${DEFAULT_SETTINGS} unless given. For root and the queue's owner, with the server running or not.
@@ -38,7 +38,7 @@ Ends with 0 when done, 1 for a refusal, an id that is not there or a fault, 2 fo
 
 /** Ids of one command: what a filter may hold. */
 const MAX_IDS = 10_000;
-const CHANGES: readonly Change[] = ['retry', 'hold', 'release', 'requeue', 'delete'];
+const CHANGES: readonly Change[] = ['retry', 'hold', 'release', 'requeue', 'expire', 'delete'];
 
 type Run = (listing: Listing, options: Options, ids: readonly string[]) => Promise<number>;
 interface Verb {

@@ -17,6 +17,7 @@ const USAGE = `usage: sendmail [options] [recipient ...]
   -N WORDS, -R WORD, -V ID   notices wanted (never, or success,failure,delay), how much they hold (full, hdrs), their envelope id
   -B 7BIT|8BITMIME   body type
   -bm             sends a message (the default); -bs speaks SMTP
+  -bv             sends nothing: a report of what would become of each recipient is mailed to the sender; -v sends, and reports on the first try
   -bp             lists the queue (mailq); -q sends what waits (postqueue -f); -bi, -I newaliases
   -C FILE         settings file or its folder
   others of Postfix's are accepted and change nothing
@@ -61,8 +62,6 @@ function otherCommand({ mode, config }: SendmailOptions): string[] | undefined {
 }
 
 async function perform(options: SendmailOptions, io: CommandIo): Promise<number> {
-  // Nothing may be sent then.
-  if (options.mode === 'verify') throw new Fatal(EX_UNAVAILABLE, '-bv is not supported');
   const settings = await findToolSettings({
     env: io.env,
     cwd: io.cwd,

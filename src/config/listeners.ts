@@ -1,6 +1,6 @@
 // What is listened on: the setting's entries with their addresses and ports filled in.
 import { isIPv4 } from 'node:net';
-import type { PROTOCOLS } from './schema-network.ts';
+import { MAIL_PROTOCOLS, type PROTOCOLS } from './schema-network.ts';
 
 type ListenerProtocol = (typeof PROTOCOLS)[number];
 
@@ -12,7 +12,15 @@ export interface Listener {
   readonly port: number;
 }
 
-const PORTS: Record<ListenerProtocol, number> = { smtp: 25, submission: 587, submissions: 465, imap: 143, imaps: 993 };
+const PORTS: Record<ListenerProtocol, number> = {
+  smtp: 25,
+  submission: 587,
+  submissions: 465,
+  imap: 143,
+  imaps: 993,
+  http: 80,
+  https: 443,
+};
 
 interface ListenerEntry {
   readonly protocol: ListenerProtocol;
@@ -29,7 +37,7 @@ export function expandListeners(
   const listeners: Listener[] = [];
   const problems: { index: number; text: string }[] = [];
   const taken = new Set<string>();
-  const all: readonly ListenerEntry[] = entries ?? (Object.keys(PORTS) as ListenerProtocol[]).map((protocol) => ({ protocol }));
+  const all: readonly ListenerEntry[] = entries ?? MAIL_PROTOCOLS.map((protocol) => ({ protocol }));
   for (const [index, { protocol, address, port = PORTS[protocol] }] of all.entries()) {
     const addresses =
       address === undefined ? interfaces.filter((one) => protocols.includes(isIPv4(one) ? 'ipv4' : 'ipv6')) : [address];

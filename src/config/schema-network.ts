@@ -4,7 +4,9 @@ import { field, group } from './field.ts';
 import { optional, readIpAddress, readNetworks, readWord, readWords } from './readers.ts';
 import { readInteger, readList, ValueError } from './values.ts';
 
-export const PROTOCOLS = ['smtp', 'submission', 'submissions', 'imap', 'imaps'] as const;
+/** Listened on where the settings say nothing. */
+export const MAIL_PROTOCOLS = ['smtp', 'submission', 'submissions', 'imap', 'imaps'] as const;
+export const PROTOCOLS = [...MAIL_PROTOCOLS, 'http', 'https'] as const;
 
 export function networkFields() {
   return {
@@ -65,7 +67,8 @@ export function networkFields() {
             protocol: field(
               {
                 type: PROTOCOLS.join(', '),
-                description: '`submissions` and `imaps` speak TLS from the first byte.',
+                description:
+                  '`submissions`, `imaps` and `https` speak TLS from the first byte. `https` serves MTA-STS policies; `http` does so for a web server in front (`http_proxy_networks`).',
                 example: 'imaps',
               },
               readWord(PROTOCOLS),

@@ -16,13 +16,13 @@ function time(description: string, standard: string, minMs: number, maxMs: numbe
 }
 
 export function queueFields() {
-  return { ...scheduleFields(), ...clientFields(), ...clientTimeoutFields() };
+  return { ...scheduleFields(), ...transportLimitFields(), ...clientFields(), ...clientTimeoutFields() };
 }
 
 function scheduleFields() {
   return {
     smtp_process_limit: count(
-      'Deliveries under way at a time, to all destinations together. Destinations that take long to answer get at most half of them.',
+      'Deliveries under way at a time, to all destinations together. Destinations that take long to answer get at most half of them; a delivery that goes on for over five seconds is not counted any more (nine times as many may go on so).',
       100,
       1,
       10_000,
@@ -64,18 +64,45 @@ function scheduleFields() {
   };
 }
 
+/** Postfix's TRANSPORT_destination_… for the transports that there are: `relay:` is smtp's. */
+function transportLimitFields() {
+  const limit = (description: string, setting: string, [min, max, example]: readonly [number, number, number]) =>
+    field({ type: 'count', description, default: `$${setting}`, example }, (value) => readInteger(value, min, max));
+  const places = [1, 1000, 5] as const;
+  const concurrency = (transport: string) =>
+    limit(
+      `\`default_destination_concurrency_limit\` for next hops of \`${transport}:\`.`,
+      'default_destination_concurrency_limit',
+      places,
+    );
+  const initial = (transport: string) =>
+    limit(`\`initial_destination_concurrency\` for next hops of \`${transport}:\`.`, 'initial_destination_concurrency', places);
+  const cohorts = (transport: string) =>
+    limit(
+      `\`default_destination_concurrency_failed_cohort_limit\` for next hops of \`${transport}:\`.`,
+      'default_destination_concurrency_failed_cohort_limit',
+      [0, 1000, 10],
+    );
+  const recipients = (transport: string) =>
+    limit(
+      `\`default_destination_recipient_limit\` for next hops of \`${transport}:\`. With 1 each recipient gets a copy of his own.`,
+      'default_destination_recipient_limit',
+      [1, 1000, 1],
+    );
+  return {
+    smtp_initial_destination_concurrency: initial('smtp'),
+    smtp_destination_concurrency_limit: concurrency('smtp'),
+    smtp_destination_concurrency_failed_cohort_limit: cohorts('smtp'),
+    smtp_destination_recipient_limit: recipients('smtp'),
+    lmtp_initial_destination_concurrency: initial('lmtp'),
+    lmtp_destination_concurrency_limit: concurrency('lmtp'),
+    lmtp_destination_concurrency_failed_cohort_limit: cohorts('lmtp'),
+    lmtp_destination_recipient_limit: recipients('lmtp'),
+  };
+}
+
 function clientFields() {
   return {
-    smtp_tls_security_level: field(
-      {
-        type: 'none, may, encrypt, verify, secure',
-        description:
-          'TLS towards other hosts: `may` when they offer it, without a look at the certificate; `encrypt` always; `verify` and `secure` only with a certificate that is right for the host, or for the next hop itself.',
-        default: 'may',
-        example: 'may',
-      },
-      readWord(['none', 'may', 'encrypt', 'verify', 'secure']),
-    ),
     smtp_helo_name: field(
       { type: 'host name', description: 'The name in EHLO.', default: '$myhostname', example: 'mail.example.com' },
       readHostname,

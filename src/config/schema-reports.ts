@@ -40,7 +40,7 @@ function bounceFields(base: string) {
       {
         type: 'path',
         description:
-          'Texts of one’s own for reports, in the form of bounce(5): `failure_template`, `delay_template`, `success_template`. They take the place of those of every language. Read at the start and by a reload.',
+          'Texts of one’s own for reports, in the form of bounce(5): `failure_template`, `delay_template`, `success_template`, `verify_template` (sendmail -bv and -v). They take the place of those of every language. Read at the start and by a reload.',
         default: 'none',
         example: '/etc/postfix/bounce.cf',
       },

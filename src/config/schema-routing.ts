@@ -2,14 +2,40 @@
 import { z } from 'zod';
 import { field, group } from './field.ts';
 import { optional, readAddress, readDomainList, readIpAddress, readMapList, readText } from './readers.ts';
-import { readBoolean, readInteger, show, ValueError } from './values.ts';
+import { readBoolean, readInteger, readList, show, ValueError } from './values.ts';
 
 const TABLES = 'list of tables';
 const tables = (base: string, description: string, example: string) =>
   field({ type: TABLES, description, default: [], example }, readMapList(base));
 
 export function routingFields(base: string) {
-  return { ...relayFields(base), ...transportFields(base), ...clientFields(base), ...copyFields(base), ...senderFields(base) };
+  return {
+    ...localFields(base),
+    ...relayFields(base),
+    ...transportFields(base),
+    ...clientFields(base),
+    ...copyFields(base),
+    ...senderFields(base),
+  };
+}
+
+/** The one table of type unix: that there is: getpwnam(3)'s. */
+export const LOCAL_USERS = 'unix:passwd.byname';
+
+function localFields(base: string) {
+  const read = readMapList(base);
+  return {
+    local_recipient_maps: field(
+      {
+        type: TABLES,
+        description:
+          'The addresses of `mydestination` that are taken (what stands beside them does not matter); others are refused with 550 5.1.1. Asked for `user+ext@domain`, `user@domain`, `user+ext`, `user`, `@domain`. `unix:passwd.byname` and the tables of `alias_maps` mean everybody to whom `alias_maps` give somewhere to go: a user of this host has no other mailbox. An address that is taken and has no alias is returned to its sender; so are all of them when this is empty, which makes it a source of backscatter.',
+        default: `proxy:${LOCAL_USERS} $alias_maps`,
+        example: 'hash:/etc/postfix/local_recipients $alias_maps',
+      },
+      (value) => readList(value).flatMap((entry) => (entry.replace(/^proxy:/, '') === LOCAL_USERS ? LOCAL_USERS : read([entry]))),
+    ),
+  };
 }
 
 function relayFields(base: string) {
@@ -36,13 +62,14 @@ function transportFields(base: string) {
   return {
     transport_maps: tables(
       base,
-      'transport(5) tables: `example.net  smtp:[mail.example.net]:2525`. Asked for `user+ext@domain`, `user@domain`, `domain`, `.domain` of each domain above, `*`. Transports: `smtp:`, `lmtp:`, `lmtp:unix:/path`, `relay:`, `discard:`, `hold:`, `error:5.1.1 text` (an address of this host is refused so), `retry:`, `virtual:` (the mailboxes here). `:` changes nothing.',
+      'transport(5) tables: `example.net  smtp:[mail.example.net]:2525`. Asked for `user+ext@domain`, `user@domain`, `domain`, `.domain` of each domain above, `*`. Transports: `smtp:`, `lmtp:`, `lmtp:unix:/path`, `relay:`, `discard:`, `hold:`, `error:5.1.1 text` (an address of this host is refused so), `retry:`, `virtual:` (the mailboxes here). `:` changes nothing. `smtp:` and `lmtp:` take several hosts (`smtp:[a.example.net], [b.example.net]:587`): the next is tried where one cannot be reached or puts mail off.',
       'hash:/etc/postfix/transport',
     ),
     relayhost: field(
       {
         type: 'next hop',
-        description: 'The host that all mail to outside goes through: `[mail.example.net]:587`, or a domain whose MX are meant.',
+        description:
+          'The host that all mail to outside goes through: `[mail.example.net]:587`, or a domain whose MX are meant. Several are tried in their order: `[a.example.net]:587, [b.example.net]`.',
         default: 'none',
         example: '[mail.example.net]:587',
       },
@@ -54,6 +81,11 @@ function transportFields(base: string) {
       'hash:/etc/postfix/sender_relay',
     ),
     default_transport: transport('Transport for mail to outside.', 'smtp', 'smtp'),
+    sender_dependent_default_transport_maps: tables(
+      base,
+      'A `default_transport` by sender, for mail to outside: `user@domain`, `@domain`, `<>`, as in `@example.org  smtp:[mail.example.org]:587`. Without a next hop of its own, `relayhost` stays. The value `DUNNO` means `default_transport`; `transport_maps` come before it.',
+      'hash:/etc/postfix/sender_transport',
+    ),
     relay_transport: transport('Transport for mail to `relay_domains`.', 'relay', 'smtp:[10.0.0.7]'),
     virtual_transport: transport(
       'Transport for `virtual_mailbox_domains`: `virtual` is this server’s own mailboxes; `lmtp:unix:/path` or `lmtp:host:port` another store.',
@@ -75,7 +107,7 @@ function clientFields(base: string) {
   return {
     smtp_sasl_password_maps: tables(
       base,
-      '`[mail.example.net]:587  user:password` for next hops that want a log-in; looked up by the host that is spoken to, then the next hop with its port, then without. Nobody but root may read the file (mode 0600).',
+      '`[mail.example.net]:587  user:password` for next hops that want a log-in; looked up by the name of the host that is spoken to (the MX of a domain, `mail.example.net`), then the next hop as it is written, then with its port and without. Nobody but root may read the file (mode 0600).',
       'hash:/etc/postfix/sasl_passwd',
     ),
     smtp_sender_dependent_authentication: field(

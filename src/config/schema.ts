@@ -1,6 +1,7 @@
 // Every setting of buzon.yaml, in the order of docs/settings.md. Names and meanings are Postfix's and Dovecot's where they have one.
 import { z } from 'zod';
 import { field, group } from './field.ts';
+import { httpFields } from './schema-http.ts';
 import { limitFields } from './schema-limits.ts';
 import { reportFields } from './schema-reports.ts';
 import { authenticationFields } from './schema-authentication.ts';
@@ -8,6 +9,7 @@ import { hostFields } from './schema-host.ts';
 import { signingFields, tlsFields } from './schema-keys.ts';
 import { networkFields } from './schema-network.ts';
 import { routingFields } from './schema-routing.ts';
+import { outboundTlsFields } from './schema-outbound-tls.ts';
 import { queueFields } from './schema-queue.ts';
 import {
   optional,
@@ -36,9 +38,11 @@ export function settingsSchema(base: string) {
     ...tlsFields(base),
     ...signingFields(base),
     ...authenticationFields(),
+    ...httpFields(),
     ...loginFields(),
     ...limitFields(),
     ...queueFields(),
+    ...outboundTlsFields(base),
     ...hostFields(base),
     ...checkFields(base),
   });
@@ -70,7 +74,7 @@ function nameFields(base: string) {
       {
         type: DOMAINS,
         description:
-          'Domains of the host itself: `alias_maps` says where their mail goes, and an address without an alias is refused. A domain of `virtual_mailbox_domains` must not be here.',
+          'Domains of the host itself: `alias_maps` says where their mail goes, and an address without an alias is refused (`local_recipient_maps`). A domain of `virtual_mailbox_domains` must not be here.',
         default: '$myhostname, localhost.$mydomain, localhost',
         example: ['$myhostname', 'localhost'],
       },
@@ -289,7 +293,8 @@ function checkFields(base: string) {
     mta_sts: group(
       {
         type: 'list of groups',
-        description: 'MTA-STS policy files (RFC 8461) that a web server of this host serves, for `buzon check` to look at.',
+        description:
+          'MTA-STS policy files (RFC 8461) that another web server serves, for `buzon check` to look at. Those that this server serves itself need no entry.',
         default: [],
         example: [{ domain: 'example.com', file: '/var/www/mta-sts/example.com/.well-known/mta-sts.txt' }],
       },

@@ -70,7 +70,7 @@ function verpPart(target: RemoteTarget, recipient: RemoteRecipient, delimiters: 
 }
 
 /** RFC 3461 section 5.2.1: a report names the address that the sender wrote. */
-function originalRecipient(address: string): string | undefined {
+export function originalRecipient(address: string): string | undefined {
   const text = encodeXtext(address);
   return text === undefined || text.length > 490 ? undefined : `rfc822;${text}`;
 }

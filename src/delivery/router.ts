@@ -16,6 +16,11 @@ export interface RouterOptions extends DomainLists {
   readonly virtualMailboxMaps: readonly LookupTable[];
   readonly virtualAliasMaps: readonly LookupTable[];
   readonly aliasMaps: readonly LookupTable[];
+  /**
+   * local_recipient_maps: the addresses of mydestination that are taken, none for all of them. Undefined: those that aliasMaps have, and whatever
+   * transport_maps send elsewhere.
+   */
+  readonly localRecipientMaps?: readonly LookupTable[];
   /** Without any, every address of relay_domains is taken. */
   readonly relayRecipientMaps?: readonly LookupTable[];
   /** smtpd_sender_login_maps: sender → log-ins that may use it. */
@@ -132,11 +137,29 @@ export class AddressRouter implements Router {
     if (kind === 'alias') return this.#nobody(address, expansion, path);
     const handling = this.#o.transport ? await this.#o.transport(text) : isForQueue(kind) ? 'queue' : 'here';
     if (typeof handling === 'object') return void (expansion.rejection ??= handling);
+    const taken = kind === 'local' && path.length === 1 ? await this.#isTaken(address) : undefined;
+    if (taken === false) return this.#nobody(address, expansion, path);
     if (handling === 'queue' || isForQueue(kind)) return this.#queued(address, kind, expansion, path);
-    if (kind === 'local') return this.#localAlias(address, expansion, path);
+    if (kind === 'local') return this.#localAlias(address, expansion, path, taken);
     const found = await lookUp(this.#o.virtualMailboxMaps, lookupKeys(address, false));
     if (found) return this.#mailbox(found.key.key, text, found.value, expansion);
     return this.#nobody(address, expansion, path);
+  }
+
+  /** Of a recipient in mydestination, not of what aliases make of others; undefined where local_recipient_maps say nothing of their own. */
+  async #isTaken(address: SplitAddress): Promise<boolean | undefined> {
+    const { localRecipientMaps: maps } = this.#o;
+    if (maps === undefined) return undefined;
+    return maps.length === 0 || (await lookUp(maps, lookupKeys(address, true))) !== undefined;
+  }
+
+  /** Whether mail for an address is taken though nobody gets it: it goes back to its sender, as local(8) sends it. */
+  async returnsMail(recipient: string): Promise<boolean> {
+    const text = textOf(this.#split(recipient));
+    if (this.#o.localRecipientMaps === undefined || (await this.#classOf(this.#split(recipient).domain)) !== 'local')
+      return false;
+    const found = await this.route(recipient);
+    return found.kind === 'deliver' && found.targets.some(({ kind, address }) => kind === 'remote' && address === text);
   }
 
   /** What its map does not have is refused here: the next hop would, and we would owe a bounce to a sender that may be forged. */
@@ -158,11 +181,11 @@ export class AddressRouter implements Router {
     if (!expansion.targets.has(account)) expansion.targets.set(account, { kind: 'mailbox', address: account, recipient });
   }
 
-  async #localAlias(address: SplitAddress, expansion: Expansion, path: readonly string[]): Promise<void> {
+  async #localAlias(address: SplitAddress, expansion: Expansion, path: readonly string[], taken = false): Promise<void> {
     const keys: LookupKey[] = [{ key: address.local, unmatched: '', catchAll: false }];
     if (address.extension !== '') keys.push({ key: address.user, unmatched: '', catchAll: false });
     const found = await lookUp(this.#o.aliasMaps, keys);
-    if (!found) return this.#nobody(address, expansion, path);
+    if (!found) return this.#nobody(address, expansion, path, taken);
     for (const member of splitAliasValue(found.value)) {
       const refusal = refusedMember(member);
       if (refusal) throw new BadAlias('ALIAS_COMMAND', refusal);
@@ -176,13 +199,14 @@ export class AddressRouter implements Router {
     }
   }
 
-  /** RFC 2142, RFC 5321 4.5.1: postmaster and abuse always reach somebody. */
-  async #nobody(address: SplitAddress, expansion: Expansion, path: readonly string[]): Promise<void> {
+  /** RFC 2142, RFC 5321 4.5.1: postmaster and abuse always reach somebody. `taken`: what reaches nobody is queued, to be returned. */
+  async #nobody(address: SplitAddress, expansion: Expansion, path: readonly string[], taken = false): Promise<void> {
     const { postmaster } = this.#o;
     const isRole = address.user === 'postmaster' || address.user === 'abuse';
     if (isRole && postmaster !== undefined && !path.includes(postmaster.toLowerCase()))
       return this.#expand(this.#split(postmaster), expansion, path);
-    expansion.unknown++;
+    if (taken) expansion.targets.set(textOf(address), { kind: 'remote', address: textOf(address) });
+    else expansion.unknown++;
   }
 
   async maySendAs(account: string, sender: string): Promise<boolean> {

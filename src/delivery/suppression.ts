@@ -3,7 +3,8 @@
 //   <data_directory>/suppressed: `address  2026-11-25T10:00:00Z reason`, one a line; # begins a comment
 //
 // Lines are appended whole, under a dot-lock; to take one out the file is written anew. Readers look at the file's state before each question.
-import { mkdir, open, readFile, stat } from 'node:fs/promises';
+import { statSync } from 'node:fs';
+import { mkdir, open, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { LookupTable } from '../config/lookup.ts';
 import { errnoOf, toMailError } from '../lib/errors.ts';
@@ -95,7 +96,8 @@ export class SuppressionList {
 
   async #read(): Promise<ReadonlyMap<string, string>> {
     try {
-      const { ino, size, mtimeNs, ctimeNs } = await stat(this.#o.file, { bigint: true });
+      // In place, as tables are looked at: asked for each recipient.
+      const { ino, size, mtimeNs, ctimeNs } = statSync(this.#o.file, { bigint: true });
       const state = `${ino}:${size}:${mtimeNs}:${ctimeNs}`;
       if (state === this.#state) return this.#entries;
       this.#entries = parseSuppressed(await readFile(this.#o.file, 'utf8'));

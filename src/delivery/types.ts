@@ -56,6 +56,12 @@ export interface EnvelopeRecipient extends DsnRecipient {
   readonly junk?: boolean;
 }
 
+/**
+ * What sendmail -bv and -v ask for: a `verify` message is never delivered, its sender gets a report of what would become of each recipient; a `record` one is
+ * delivered, and its sender gets a report of the first try.
+ */
+export type Trace = 'verify' | 'record';
+
 export interface MailEnvelope {
   /** Empty for `<>`. */
   readonly sender: string;
@@ -68,6 +74,7 @@ export interface MailEnvelope {
   readonly requireTls?: boolean;
   /** XVERP: a sender of its own for each recipient (verp.ts), with these delimiters; '' for those of the settings. */
   readonly verp?: string;
+  readonly trace?: Trace;
 }
 
 export interface ReceivedMessage {

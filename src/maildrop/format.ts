@@ -4,6 +4,7 @@
 //   message, CRLF line ends
 //
 // Any local user can write such a file, so nothing in it is taken for granted: this parser is where it is looked at.
+import type { Trace } from '../delivery/types.ts';
 import { parseMailbox, type MailboxAddress } from '../message/address-spec.ts';
 
 const MAGIC = 'buzon-maildrop-1 ';
@@ -26,6 +27,7 @@ export interface DropEnvelope {
   readonly ret?: 'FULL' | 'HDRS';
   /** Decoded (no xtext), printable ASCII. */
   readonly envid?: string;
+  readonly trace?: Trace;
 }
 
 export function formatHead(envelope: DropEnvelope): Buffer {
@@ -40,7 +42,7 @@ export function parseHead(line: Buffer): DropEnvelope {
   const text = line.toString('utf8');
   if (!text.startsWith(MAGIC)) throw new BadDrop('it does not begin as a file of sendmail');
   const given = record(text.slice(MAGIC.length));
-  const { sender, recipients, bodyType, notify, ret, envid } = given;
+  const { sender, recipients, bodyType, notify, ret, envid, trace } = given;
   if (typeof sender !== 'string' || (sender !== '' && !full(sender))) throw new BadDrop('its sender is no address');
   if (!Array.isArray(recipients) || recipients.length === 0) throw new BadDrop('it has no recipients');
   if (recipients.length > MAX_DROP_RECIPIENTS) throw new BadDrop(`it has more than ${MAX_DROP_RECIPIENTS} recipients`);
@@ -53,6 +55,7 @@ export function parseHead(line: Buffer): DropEnvelope {
     ...(notify === undefined ? {} : { notify: notifyOf(notify) }),
     ...(ret === undefined ? {} : { ret: oneOf(ret, ['FULL', 'HDRS'] as const, 'RET') }),
     ...(envid === undefined ? {} : { envid: envidOf(envid) }),
+    ...(trace === undefined ? {} : { trace: oneOf(trace, ['verify', 'record'] as const, 'trace') }),
   };
 }
 

@@ -5,6 +5,8 @@
 //   ID.r3       one of these: only the fourth recipient
 //   ….b         accepted for those who can be reached; the report about the others is due
 //
+// A message that only asks (sendmail -bv) is accepted for nobody: those outside are asked by way of the queue, the others are looked up (probe.ts).
+//
 // A repeat gives `accept` the same bytes: copies that were made before a crash are found by the delivery's intents.
 import { link, readdir, rename, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -13,6 +15,7 @@ import { toMailError, type MailError } from '../lib/errors.ts';
 import { syncFolder } from '../storage/files.ts';
 import { replyFor } from '../smtp/reply.ts';
 import type { DropEnvelope } from './format.ts';
+import { askOutside, mailboxAnswers, refused, type ProbeParts } from './probe.ts';
 import type { TakenMessage } from './taken-file.ts';
 
 /** Why a recipient never gets the message. */
@@ -52,6 +55,8 @@ export interface HandInParts {
   readonly router: Router;
   readonly accept: AcceptMessage;
   readonly bounce: Bounce;
+  /** For messages that only ask. */
+  readonly probe: ProbeParts;
   /** Milliseconds for which a recipient is tried. */
   readonly lifetime: number;
   /** Milliseconds since the epoch. */
@@ -60,7 +65,7 @@ export interface HandInParts {
 
 /** The whole message without recipients: what every way below begins with. */
 function withRecipients(id: string, taken: TakenMessage, recipients: readonly EnvelopeRecipient[]): ReceivedMessage {
-  const { sender, bodyType, ret, envid } = taken.envelope;
+  const { sender, bodyType, ret, envid, trace } = taken.envelope;
   return {
     id,
     envelope: {
@@ -70,6 +75,7 @@ function withRecipients(id: string, taken: TakenMessage, recipients: readonly En
       bodyType: bodyType ?? (taken.eightBit ? '8BITMIME' : '7BIT'),
       ...(ret === undefined ? {} : { ret }),
       ...(envid === undefined ? {} : { envid }),
+      ...(trace === undefined ? {} : { trace }),
     },
     source: taken.source,
     original: taken.original,
@@ -85,6 +91,7 @@ function withRecipients(id: string, taken: TakenMessage, recipients: readonly En
 export async function handIn(folder: string, work: WorkName, taken: TakenMessage, parts: HandInParts): Promise<'done' | 'split'> {
   if (work.splitting) return split(folder, work, taken.envelope.recipients.length);
   const routed = await routeAll(recipientsOf(taken.envelope, work.part), parts.router);
+  if (taken.envelope.trace === 'verify') return probe(folder, work, taken, routed, parts);
   const failures = [...routed.failures];
   if (!work.accepted && routed.good.length > 0) {
     const outcome = await accept(withRecipients(work.id, taken, routed.good), taken, parts);
@@ -103,6 +110,26 @@ export async function handIn(folder: string, work: WorkName, taken: TakenMessage
       failures,
     );
   }
+  await unlink(join(folder, name));
+  return 'done';
+}
+
+/** Delivers nothing. @throws MailError when it is to be tried again */
+async function probe(
+  folder: string,
+  work: WorkName,
+  taken: TakenMessage,
+  { good, failures }: Routed,
+  parts: HandInParts,
+): Promise<'done'> {
+  const message = withRecipients(work.id, taken, good);
+  const answers = [...failures.map(refused), ...(await mailboxAnswers(message, parts.probe))];
+  let name = nameOf(work);
+  if (!work.accepted) {
+    answers.push(...(await askOutside(message, parts.probe, isTooOld(taken, parts))));
+    name = await advance(folder, work, { accepted: true });
+  }
+  await parts.probe.report(message, answers);
   await unlink(join(folder, name));
   return 'done';
 }
@@ -169,12 +196,13 @@ async function accept(message: ReceivedMessage, taken: TakenMessage, parts: Hand
     const error = toMailError(thrown, 'accepting a message');
     if (recipients.length > 1 && (OF_A_RECIPIENT.has(error.kind) || error.code === 'NO_QUEUE')) return 'split';
     const { code, enhanced } = replyFor(error);
-    const tooOld = parts.now - Math.min(parts.now, taken.written) > parts.lifetime;
-    if (code < 500 && !tooOld) throw error;
+    if (code < 500 && !isTooOld(taken, parts)) throw error;
     const status = enhanced.replace(/^4/, '5');
     return recipients.map((recipient) => ({ recipient, status, reason: `<${recipient.address}>: ${error.clientText}` }));
   }
 }
+
+const isTooOld = ({ written }: TakenMessage, { now, lifetime }: HandInParts): boolean => now - Math.min(now, written) > lifetime;
 
 function nameOf({ id, part, accepted, splitting }: WorkName): string {
   return `${id}${splitting ? '.s' : ''}${part === undefined ? '' : `.r${part}`}${accepted ? '.b' : ''}`;

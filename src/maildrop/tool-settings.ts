@@ -46,6 +46,12 @@ async function readToolSettings(path: string): Promise<(ToolSettings & { readonl
   }
 }
 
+/** The settings file that install-tools was told of; undefined for commands that it has not installed. */
+export async function installedSettingsFile(env: WhereSettings['env']): Promise<string | undefined> {
+  const installed = env[TOOLS_FILE];
+  return installed === undefined ? undefined : (await readToolSettings(installed))?.settingsFile;
+}
+
 export interface WhereSettings {
   /** A settings file or its folder, named by the caller: only that counts. */
   readonly given?: string;

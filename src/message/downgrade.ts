@@ -1,5 +1,11 @@
 // A message for a host that takes 7 bits only (RFC 6152 section 3): parts with 8-bit content become quoted-printable or base64, in multiparts and embedded
-// messages too (those may not be encoded as a whole: RFC 2046 section 5.2.1). Field bodies stay as they are, as Postfix leaves them.
+// messages too (those may not be encoded as a whole: RFC 2046 section 5.2.1).
+//
+// Field bodies stay as they are, also those of parts (file names), as Postfix leaves them. 8BITMIME is about content: raw octets in a field were no
+// more allowed towards a host that has it (RFC 6152 section 1, RFC 5322 section 2.2), and go there as they are. As RFC 2047 words they would need a
+// charset, which nobody has told us, and where words may not stand (addresses, parameters) nothing could be done; signatures of others over From and
+// Subject that hold would break. A host that takes 7 bits of an octet spoils a name; a message returned for it is not read at all.
+//
 // The message is read three times: its structure, where its 8-bit octets are, and on its way into the spool.
 import { parseFields } from './headers.ts';
 import type { MessageSource } from './source.ts';
@@ -44,6 +50,13 @@ export async function downgrade(source: MessageSource, spoolFolder: string): Pro
     throw error;
   }
   return spool.finish();
+}
+
+/** Whether a part's content has 8-bit octets; those of fields, and around the parts of a multipart, do not count. */
+export async function hasEightBitContent(source: MessageSource): Promise<boolean> {
+  const leaves = leavesOf((await parseStructure(source.chunks())).root);
+  await countEightBit(source, leaves);
+  return leaves.some(({ eightBit }) => eightBit > 0);
 }
 
 /** What is inside a part, for looking through; nothing inside a message of RFC 6532, which may be encoded. */

@@ -52,6 +52,9 @@ export class Conclusion {
     source: MessageSource,
     aborted: boolean,
   ): Promise<void> {
+    const { trace } = passage.job.envelope;
+    if (trace === 'verify') return aborted ? undefined : this.#verified(passage, outcomes, source);
+    if (trace === 'record' && !aborted) await this.#recorded(passage.job, outcomes, source);
     const { quiet, successes, failures, putOff } = this.#sort(passage.job, outcomes);
     const { id } = passage.job.envelope;
     for (const ended of [...quiet, ...successes]) this.#log(passage, ended);
@@ -59,6 +62,38 @@ export class Conclusion {
     await this.#o.settler.settle(id, [...quiet.map(doneOf), ...waiting]);
     if (successes.length > 0) await this.#succeeded(passage, successes, source);
     if (failures.length > 0) await this.#failed(passage, failures, source);
+  }
+
+  /** Nothing was to be delivered: the answers are reported, then all of them leave, whatever they are. */
+  async #verified(passage: Passage, outcomes: ReadonlyMap<number, Outcome>, source: MessageSource): Promise<void> {
+    const { job } = passage;
+    const answers = reportedOf(job, outcomes);
+    const age = this.#o.ages.age(job.envelope.arrived);
+    if (!(await this.#traced(job, answers, source)) && age < this.#lifetime(job)) {
+      const again = answers.map(({ recipient: { number, attempts, delayReported }, outcome }) =>
+        this.#deferral(number, failureOf(outcome), { age, attempts }, delayReported),
+      );
+      return this.#o.settler.settle(job.envelope.id, again);
+    }
+    for (const one of answers)
+      this.#log(passage, { ...one, event: one.outcome.kind === 'delivered' ? 'queue.deliverable' : 'queue.undeliverable' });
+    await this.#o.settler.settle(job.envelope.id, answers.map(doneOf));
+  }
+
+  /** Of the first try; a report that cannot be sent holds nothing up. */
+  async #recorded(job: Job, outcomes: ReadonlyMap<number, Outcome>, source: MessageSource): Promise<void> {
+    const first = reportedOf(job, outcomes).filter(({ recipient }) => recipient.attempts === 0);
+    if (first.length > 0) await this.#traced(job, first, source);
+  }
+
+  async #traced({ envelope }: Job, recipients: readonly ReportedRecipient[], source: MessageSource): Promise<boolean> {
+    try {
+      await this.#o.reporter.trace({ envelope }, recipients, source);
+      return true;
+    } catch (error) {
+      this.#o.logger.warn('queue.report.failed', { id: envelope.id, error: toMailError(error, 'report').message });
+      return false;
+    }
   }
 
   #sort(job: Job, outcomes: ReadonlyMap<number, Outcome>): Sorted {
@@ -70,7 +105,8 @@ export class Conclusion {
         (wanted ? sorted.successes : sorted.quiet).push({ recipient, outcome, event: 'queue.delivered' });
       } else if (outcome.kind === 'failed') sorted.failures.push({ recipient, outcome, event: 'queue.bounced' });
       else if (this.#isExpired(job, recipient)) {
-        sorted.failures.push({ recipient, outcome: expiredOf(outcome), event: 'queue.expired' });
+        const final = job.envelope.expire ? { ...outcome, kind: 'failed' as const } : expiredOf(outcome);
+        sorted.failures.push({ recipient, outcome: final, event: 'queue.expired' });
       } else sorted.putOff.push({ recipient, outcome });
     }
     return sorted;
@@ -81,6 +117,7 @@ export class Conclusion {
     return envelope.sender === '' ? bounceLifetime : lifetime;
   }
   #isExpired(job: Job, recipient: ReportedRecipient['recipient']): boolean {
+    if (job.envelope.expire) return true;
     return this.#o.ages.isExpired(job.envelope.arrived, this.#lifetime(job), recipient);
   }
 
@@ -147,11 +184,15 @@ export class Conclusion {
   }
 
   #log(passage: Passage, { recipient, outcome, event }: ReportedRecipient & { readonly event: string }): void {
-    this.#o.logger.info(event, recipientFields(passage, recipient, outcome));
+    const forced = event === 'queue.expired' && passage.job.envelope.expire ? { forced: true } : {};
+    this.#o.logger.info(event, { ...recipientFields(passage, recipient, outcome), ...forced });
   }
 }
 
 const NO_OUTCOME: Outcome = { kind: 'deferred', status: '4.3.0', reason: 'delivery ended without a result' };
+
+const reportedOf = ({ recipients }: Job, outcomes: ReadonlyMap<number, Outcome>): ReportedRecipient[] =>
+  recipients.map((recipient) => ({ recipient, outcome: outcomes.get(recipient.number) ?? NO_OUTCOME }));
 
 const doneOf = ({ recipient }: ReportedRecipient): Settlement => ({ number: recipient.number, kind: 'done' });
 

@@ -6,15 +6,16 @@ import { parseTable } from '../config/maps/text.ts';
 import { lookupKeys, splitAddress } from '../delivery/address-keys.ts';
 import { lookUp } from '../delivery/look-up.ts';
 import { MailError } from '../lib/errors.ts';
-import type { NextHop } from './types.ts';
+import { formatNextHop } from './next-hop.ts';
+import type { InetHop, NextHop } from './types.ts';
 
 export interface Credentials {
   readonly user: string;
-  readonly pass: string;
+  readonly password: string;
 }
 
-/** Asked by the client before it opens a session. `host` is the server's own name where the next hop is a domain (its MX). */
-export type FindCredentials = (hop: NextHop, sender: string, host?: string) => Promise<Credentials | undefined>;
+/** Asked by the client before it opens a session. `host` is the name of the server that is spoken to: an MX where the next hop is a domain. */
+export type FindCredentials = (hop: NextHop, sender: string, host: string) => Promise<Credentials | undefined>;
 
 export interface CredentialsOptions {
   readonly maps: readonly LookupTable[];
@@ -23,13 +24,17 @@ export interface CredentialsOptions {
   readonly recipientDelimiter: string;
 }
 
-/** @throws (the function) MailError temporary when a table cannot be read: mail waits rather than goes without its log-in */
+/**
+ * The order of Postfix's smtp_sasl_passwd_lookup: the sender, the host, the next hop as it is written; then the next hop written otherwise, which
+ * Postfix does not look for. A list's next hop is the one of it that is spoken to. LMTP has no log-ins by sender.
+ * @throws (the function) MailError temporary when a table cannot be read: mail waits rather than goes without its log-in
+ */
 export function credentialsFinder({ maps, senderDependent, recipientDelimiter }: CredentialsOptions): FindCredentials {
   return async (hop, sender, host) => {
     if (maps.length === 0 || (hop.kind !== 'smtp' && hop.kind !== 'lmtp')) return undefined;
-    const senderKeys =
-      senderDependent && sender !== '' ? lookupKeys(splitAddress(sender, recipientDelimiter), false).map(({ key }) => key) : [];
-    for (const key of [...senderKeys, ...(host === undefined ? [] : [host.toLowerCase()]), ...keysOf(hop)]) {
+    const bySender = senderDependent && sender !== '' && hop.kind === 'smtp';
+    const senderKeys = bySender ? lookupKeys(splitAddress(sender, recipientDelimiter), false).map(({ key }) => key) : [];
+    for (const key of [...senderKeys, host.toLowerCase(), ...keysOf(hop)]) {
       const found = await lookUp(maps, [{ key, unmatched: '', catchAll: false }]);
       if (found) return parseCredentials(found.value);
     }
@@ -37,18 +42,18 @@ export function credentialsFinder({ maps, senderDependent, recipientDelimiter }:
   };
 }
 
-/** As it may stand in relayhost: with brackets and port, with either, with neither. */
-function keysOf({ host, port, mx }: NextHop & { readonly kind: 'smtp' | 'lmtp' }): string[] {
-  const bracketed = [`[${host}]:${port}`, `[${host}]`];
-  const plain = [`${host}:${port}`, host];
-  return mx ? [...plain] : [...bracketed, ...plain];
+/** As it stands in relayhost, then as it may stand there: with brackets and port, with either, with neither. */
+function keysOf(hop: InetHop): Set<string> {
+  const { kind, host, port, mx } = hop;
+  const written = formatNextHop(hop).slice(kind.length + 1);
+  return new Set([written, ...(mx ? [] : [`[${host}]:${port}`, `[${host}]`]), `${host}:${port}`, host]);
 }
 
 /** `user:password`; the password may hold colons. An empty user means none, as in Postfix. */
 function parseCredentials(value: string): Credentials | undefined {
   const colon = value.indexOf(':');
   const user = colon < 0 ? value : value.slice(0, colon);
-  return user === '' ? undefined : { user, pass: colon < 0 ? '' : value.slice(colon + 1) };
+  return user === '' ? undefined : { user, password: colon < 0 ? '' : value.slice(colon + 1) };
 }
 
 /** A file as `readPemFile` gives it. */

@@ -19,6 +19,7 @@ function seconds(ms: number): string {
 
 /** Who Postfix would have had it delivered by. */
 function transportOf(hop: NextHop): string {
+  if (hop.kind === 'list') return hop.hops[0]?.kind ?? 'smtp';
   return hop.kind === 'lmtp-unix' ? 'lmtp' : hop.kind === 'hold' ? 'qmgr' : hop.kind;
 }
 

@@ -39,6 +39,8 @@ interface Routed {
 
 const NOBODY_ASKED: JobEnd = { site: 'none' };
 const INTERNAL: Failure = { status: '4.3.0', reason: 'internal error, see the log of the server' };
+/** As qmgr(8) says it. */
+const EXPIRED: Failure = { status: '4.7.0', reason: 'message is administratively expired' };
 const UNRESOLVED: Failure = { status: '4.3.0', reason: 'Temporary lookup failure' };
 
 export class JobRun {
@@ -73,11 +75,12 @@ export class JobRun {
 
   async #run(job: Job): Promise<JobEnd> {
     this.#logRetry(job);
+    if (job.envelope.expire) return this.#expire(job);
     const routed = await this.#route(job);
     if (!routed) return NOBODY_ASKED;
     const { hop, recipients } = routed;
     const part: Job = { ...job, recipients };
-    if (hop.kind === 'hold') return this.#hold(part, hop.reason);
+    if (hop.kind === 'hold' && job.envelope.trace !== 'verify') return this.#hold(part, hop.reason);
     const source = await this.#open(part, hop);
     if (!source) return NOBODY_ASKED;
     try {
@@ -112,6 +115,12 @@ export class JobRun {
     }
     for (const [destination, numbers] of elsewhere) await this.#o.store.redirect(job.envelope.id, numbers, destination);
     return found && { hop: found, recipients: here };
+  }
+
+  /** The administrator's word; why it waited tells its sender more. */
+  async #expire(job: Job): Promise<JobEnd> {
+    await this.#defer(job, { kind: 'error', ...EXPIRED }, ({ lastFailure }) => lastFailure ?? EXPIRED);
+    return NOBODY_ASKED;
   }
 
   async #hold(job: Job, text: string): Promise<JobEnd> {
@@ -175,9 +184,10 @@ export class JobRun {
   }
 
   /** Without a try. */
-  async #defer(job: Job, hop: NextHop, failure: Failure): Promise<void> {
+  async #defer(job: Job, hop: NextHop, why: Failure | ((recipient: QueuedRecipient) => Failure)): Promise<void> {
     const now = this.#o.clock.now();
-    const outcomes = new Map(job.recipients.map(({ number }) => [number, { kind: 'deferred', ...failure } as const]));
+    const failure = typeof why === 'function' ? why : (): Failure => why;
+    const outcomes = new Map(job.recipients.map((one) => [one.number, { kind: 'deferred', ...failure(one) } as const]));
     const source = lazySource(() => this.#o.store.open(job.envelope.id), job.size);
     try {
       await this.#conclusion.conclude({ job, hop, began: now, ended: now }, outcomes, source, false);

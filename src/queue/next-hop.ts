@@ -1,6 +1,6 @@
 // Next hops as text: transport(5)'s `transport:nexthop`, in one canonical form that also names the destination in the queue.
 import { isIP } from 'node:net';
-import type { NextHop } from './types.ts';
+import type { InetHop, NextHop } from './types.ts';
 
 const DEFAULT_PORT = { smtp: 25, lmtp: 24 } as const;
 
@@ -9,8 +9,8 @@ export class NextHopError extends Error {}
 
 /**
  * `smtp:example.com`, `smtp:[host]:port`, `relay:…` (as smtp), `lmtp:unix:/path`, `lmtp:host:port`, `lmtp:inet:host:port`, `discard:text`,
- * `hold:text`, `error:5.x.x text`, `retry:4.x.x text`; a next hop without a transport (`[host]:port`, as in relayhost) is smtp's.
- * `domain` stands in for an empty next hop (`smtp:`).
+ * `hold:text`, `error:5.x.x text`, `retry:4.x.x text`; a next hop without a transport (`[host]:port`, as in relayhost) is smtp's. For smtp and lmtp
+ * several next hops with commas or blanks between are a list (smtp(8), since Postfix 3.5; as there, a unix socket is none of it). `domain` stands in for an empty next hop (`smtp:`).
  * @throws NextHopError
  */
 export function parseNextHop(text: string, domain = ''): NextHop {
@@ -19,9 +19,9 @@ export function parseNextHop(text: string, domain = ''): NextHop {
   switch (transport.toLowerCase()) {
     case 'smtp':
     case 'relay':
-      return inet('smtp', rest, domain);
+      return hosts('smtp', rest, domain);
     case 'lmtp':
-      if (!rest.startsWith('unix:')) return inet('lmtp', rest.replace(/^inet:/, ''), domain);
+      if (!rest.startsWith('unix:')) return hosts('lmtp', rest, domain);
       if (rest.startsWith('unix:/')) return { kind: 'lmtp-unix', path: rest.slice('unix:'.length) };
       throw new NextHopError(`"${trimmed}": the path of the socket must be absolute, as in lmtp:unix:/run/dovecot/lmtp`);
     case 'discard':
@@ -32,7 +32,7 @@ export function parseNextHop(text: string, domain = ''): NextHop {
       return failing(rest.trim(), transport.toLowerCase() === 'retry' ? '4.0.0' : '5.0.0');
     default:
       // `example.com:2525` without a transport looks the same as one.
-      if (/^\d{1,5}$/.test(rest)) return inet('smtp', trimmed, domain);
+      if (/^\d{1,5}(?:[\s,]|$)/.test(rest)) return hosts('smtp', trimmed, domain);
       throw new NextHopError(
         `"${trimmed}": there is no transport "${transport}"; smtp, lmtp, relay, discard, hold, error and retry are`,
       );
@@ -48,7 +48,18 @@ function failing(text: string, fallback: string): NextHop {
   };
 }
 
-function inet(kind: 'smtp' | 'lmtp', text: string, domain: string): NextHop {
+function hosts(kind: 'smtp' | 'lmtp', text: string, domain: string): NextHop {
+  const entries = text.split(/[\s,]+/).filter((entry) => entry !== '');
+  if (entries.length === 0 && text.includes(',')) throw new NextHopError(`"${text}" names no next hop between its commas`);
+  const [first = inet(kind, '', domain), ...more] = entries.map((entry) => inet(kind, entry, domain));
+  // One that stands there twice is tried once.
+  const others = [...new Map(more.map((hop) => [formatNextHop(hop), hop])).values()];
+  const hops = [first, ...others.filter((hop) => formatNextHop(hop) !== formatNextHop(first))];
+  return hops.length === 1 ? first : { kind: 'list', hops };
+}
+
+function inet(kind: 'smtp' | 'lmtp', given: string, domain: string): InetHop {
+  const text = kind === 'lmtp' ? given.replace(/^inet:/, '') : given;
   const match = /^(?:\[([^\]\s]+)\]|([^\s:[\]]*))(?::(\d{1,5}|smtp|submission|lmtp))?$/i.exec(text);
   const [, bracketed, bare, port] = match ?? [];
   const host = (bracketed?.replace(/^ipv6:/i, '') ?? bare ?? '').toLowerCase().replace(/\.$/, '') || domain;
@@ -72,6 +83,10 @@ export function formatNextHop(hop: NextHop): string {
     case 'lmtp': {
       const host = hop.mx || (hop.kind === 'lmtp' && isIP(hop.host) !== 6) ? hop.host : `[${hop.host}]`;
       return `${hop.kind}:${host}${hop.port === DEFAULT_PORT[hop.kind] ? '' : `:${hop.port}`}`;
+    }
+    case 'list': {
+      const [first, ...more] = hop.hops.map(formatNextHop);
+      return [first, ...more.map((text) => text.slice(text.indexOf(':') + 1))].join(', ');
     }
     case 'lmtp-unix':
       return `lmtp:unix:${hop.path}`;

@@ -1,14 +1,12 @@
 // The only importer of nodemailer. Kept of it: the connection's set-up (greeting, EHLO or LHLO, HELO where that fails, STARTTLS with everything
-// thrown away that came in clear, AUTH), its queue of replies, and the stream that stuffs dots. Replaced, because of what it lacks: its
-// look-ups and sockets (ours are bound, timed and may be unix ones), its time-outs (one for everything), its limit on replies (1 MB; lines
-// without number), its envelope (DSN options of one recipient for all, SMTPUTF8 for addresses only, several replies of LMTP mixed up).
+// thrown away that came in clear, AUTH) and its queue of replies. Replaced, because of what it lacks: its look-ups and sockets (ours are bound, timed and
+// may be unix ones), its time-outs (one for everything), its limit on replies (1 MB; lines without number), its envelope (DSN options of one
+// recipient for all, SMTPUTF8 for addresses only, several replies of LMTP mixed up), its three streams a message (a third of what a small one costs).
 import SMTPConnection from 'nodemailer/lib/smtp-connection';
-import DataStream from 'nodemailer/lib/smtp-connection/data-stream';
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { TLSSocket } from 'node:tls';
 import type { Socket } from 'node:net';
 import { yieldToLoop } from '../lib/async.ts';
+import { DotStuffer } from './client/dot-stuffing.ts';
 import { parseReply, printable, type SmtpReply } from './client/reply.ts';
 import { SessionError, type SessionOptions, type SessionTls, type SmtpSession, type Stage, type Step } from './client/session.ts';
 
@@ -174,11 +172,24 @@ class NodemailerSession implements SmtpSession {
     const { ehlo, helo, inner } = this.#connection;
     const extensions = extensionsOf(ehlo ?? '');
     const socket = inner._socket;
-    if (socket instanceof TLSSocket) this.tls = tlsOf(socket);
+    if (socket instanceof TLSSocket) this.tls = this.#judged(socket);
     // What it takes in clear after a STARTTLS that failed is not for passwords.
     else if (this.#options.tls === 'opportunistic' && extensions.has('STARTTLS')) extensions.delete('AUTH');
     this.extensions = extensions;
     this.peerName = /^\d{3}[ -](\S+)/.exec(ehlo ?? helo)?.[1]?.toLowerCase() ?? '';
+  }
+
+  /** @throws SessionError when the certificate is not one of those that are wanted */
+  #judged(socket: TLSSocket): SessionTls {
+    const tls = tlsOf(socket);
+    const { judge } = this.#options;
+    if (!judge) return tls;
+    const certificate = socket.getPeerX509Certificate();
+    const problem = certificate ? judge(certificate) : 'no certificate was shown';
+    if (problem === undefined) return { ...tls, verified: true, problem: '' };
+    const error = new SessionError('tls', 'tls', problem);
+    this.#fail(error);
+    throw error;
   }
 
   async authenticate(user: string, pass: string): Promise<void> {
@@ -272,26 +283,34 @@ class NodemailerSession implements SmtpSession {
   }
 
   async data(chunks: AsyncIterable<Buffer>, replies: number): Promise<readonly PromiseSettledResult<SmtpReply>[]> {
-    const early = new AbortController();
     const expected = Array.from({ length: replies }, () => this.#expect('dot'));
-    let complete = false;
-    const cut = (): void => void (complete || early.abort());
-    void expected[0]?.then(cut, cut);
+    const sending = { isComplete: false, isRefused: false };
     this.#enter('body');
-    const stuffed = new DataStream();
-    await pipeline(
-      Readable.from(chunks, { objectMode: false }),
-      stuffed,
-      async (bytes: AsyncIterable<Buffer>) => {
-        for await (const chunk of bytes) await this.#write(chunk);
-        complete = true;
-      },
-      { signal: early.signal },
-    ).catch(() => undefined);
-    if (early.signal.aborted) return this.#answeredEarly(expected);
-    if (!complete) this.#fail(new SessionError('local', 'body'));
+    // Who answers before the end may take nothing more.
+    const early = new Promise<void>((resolve) => {
+      const answered = (): void => {
+        sending.isRefused = !sending.isComplete;
+        resolve();
+      };
+      expected[0]?.then(answered, answered);
+    });
+    await Promise.race([early, this.#transfer(chunks, sending).catch(() => undefined)]);
+    if (sending.isRefused) return this.#answeredEarly(expected);
+    if (!sending.isComplete) this.#fail(new SessionError('local', 'body'));
     else this.#watch();
     return Promise.allSettled(expected);
+  }
+  /** The end goes out with what comes before it: one packet for most messages. Once it is written, nobody has answered early. */
+  async #transfer(chunks: AsyncIterable<Buffer>, sending: { isComplete: boolean; isRefused: boolean }): Promise<void> {
+    const stuffer = new DotStuffer();
+    let held: readonly Buffer[] = [];
+    for await (const chunk of chunks) {
+      await this.#write(held);
+      if (sending.isRefused) return;
+      held = stuffer.push(chunk);
+    }
+    this.#push([...held, stuffer.end()]);
+    sending.isComplete = true;
   }
   /** A refusal counts for everybody; a server that says 250 to half a message says nothing. */
   async #answeredEarly(expected: readonly Promise<SmtpReply>[]): Promise<readonly PromiseSettledResult<SmtpReply>[]> {
@@ -301,19 +320,28 @@ class NodemailerSession implements SmtpSession {
     const reason: unknown = new SessionError('malformed', 'body', 'a reply before the end of the message');
     return expected.map(() => (refused ? first : { status: 'rejected', reason }));
   }
-  /** Waits while the peer takes nothing, for as long as a transfer may stand still. */
-  async #write(chunk: Buffer): Promise<void> {
+  #push(parts: readonly Buffer[]): void {
     const socket = this.#connection.inner._socket;
     this.#check();
     this.#enter('body');
+    socket.cork();
+    for (const part of parts) {
+      socket.write(part);
+      this.#unyielded += part.length;
+    }
+    socket.uncork();
+  }
+  /** Waits while the peer takes nothing, for as long as a transfer may stand still. */
+  async #write(parts: readonly Buffer[]): Promise<void> {
+    const socket = this.#connection.inner._socket;
+    this.#push(parts);
     // A source in memory and a peer that takes all at once leave nobody else a turn.
-    this.#unyielded += chunk.length;
     if (this.#unyielded > TURN) {
       this.#unyielded = 0;
       await yieldToLoop();
       this.#check();
     }
-    if (socket.write(chunk)) return;
+    if (!socket.writableNeedDrain) return;
     await new Promise<void>((resolve, reject) => {
       socket.once('drain', resolve);
       this.#onFailure = (error) => {

@@ -1,5 +1,5 @@
 // The way into the queue: where each recipient goes, the message as it is to be sent, both safe in the store.
-import type { DsnRecipient, OutboundQueue, ReceivedMessage } from '../delivery/types.ts';
+import type { DsnRecipient, MailEnvelope, OutboundQueue, ReceivedMessage } from '../delivery/types.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Logger } from '../lib/logger.ts';
 import type { MessageSource } from '../message/source.ts';
@@ -30,7 +30,7 @@ export class StoreQueue implements OutboundQueue {
   async enqueue(message: ReceivedMessage, recipients: readonly (DsnRecipient & { readonly address: string })[]): Promise<void> {
     const { store, prepare, clock, logger } = this.#o;
     const { id, envelope } = message;
-    const placed = await Promise.all(recipients.map((recipient) => this.#place(recipient, envelope.sender)));
+    const placed = await Promise.all(recipients.map((recipient) => this.#place(recipient, envelope)));
     const source = prepare ? await prepare(message) : message.source;
     try {
       const messageId = await readMessageId(source);
@@ -41,20 +41,26 @@ export class StoreQueue implements OutboundQueue {
     }
   }
 
-  async #place({ address, notify, orcpt }: DsnRecipient & { readonly address: string }, sender: string): Promise<NewRecipient> {
+  async #place(
+    { address, notify, orcpt }: DsnRecipient & { readonly address: string },
+    { sender, trace }: Pick<MailEnvelope, 'sender' | 'trace'>,
+  ): Promise<NewRecipient> {
     const hop = await this.#o.transports.resolve(address, sender);
     return {
       address,
       destination: formatNextHop(hop),
       ...(notify ? { notify } : {}),
       ...(orcpt === undefined ? {} : { orcpt }),
-      ...(hop.kind === 'hold' ? { hold: hop.reason === '' ? 'held by the transport table' : hop.reason } : {}),
+      // Who only asks is told that it would be held.
+      ...(hop.kind === 'hold' && trace !== 'verify'
+        ? { hold: hop.reason === '' ? 'held by the transport table' : hop.reason }
+        : {}),
     };
   }
 }
 
 function envelopeOf(message: ReceivedMessage, arrived: number, messageId: string | undefined): QueuedEnvelope {
-  const { sender, smtpUtf8, bodyType, ret, envid, requireTls } = message.envelope;
+  const { sender, smtpUtf8, bodyType, ret, envid, requireTls, trace } = message.envelope;
   return {
     id: message.id,
     sender,
@@ -66,6 +72,7 @@ function envelopeOf(message: ReceivedMessage, arrived: number, messageId: string
     ...(requireTls === undefined ? {} : { requireTls }),
     ...(message.account === undefined ? {} : { account: message.account }),
     ...(messageId === undefined ? {} : { messageId }),
+    ...(trace === undefined ? {} : { trace }),
   };
 }
 

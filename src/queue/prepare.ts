@@ -1,10 +1,8 @@
 // The last things that happen to a message before it is queued, or sent to a host that takes less than it asks for.
 import type { ReceivedMessage } from '../delivery/types.ts';
-import { downgrade } from '../message/downgrade.ts';
-import { headerLength } from '../message/headers.ts';
+import { downgrade, hasEightBitContent } from '../message/downgrade.ts';
 import { normaliseLines } from '../message/outgoing-lines.ts';
-import { prefixedSource, readHead, type MessageSource } from '../message/source.ts';
-import { DEFAULT_MIME_LIMITS } from '../message/types.ts';
+import { prefixedSource, type MessageSource } from '../message/source.ts';
 
 /** DKIM, as policy/dkim-signer.ts does it. */
 export interface MessageSigner {
@@ -38,29 +36,20 @@ export async function prepareOutgoing(
 /**
  * The message for a host that does not offer 8BITMIME: its parts in 7 bits, our signature made anew (RFC 6376 section 5.3 wants it made of what is sent).
  * Whoever gets it disposes it; `source` stays the caller's. Undefined where that cannot be: an encoding that we do not know, or nesting past the limits.
+ * Where only fields have 8-bit octets nothing changes, and the signature that is there stays.
  */
 export async function prepareSevenBit(
   source: MessageSource,
   { signer, spoolFolder }: PrepareOptions,
   id = '',
 ): Promise<MessageSource | undefined> {
-  const lines = borrowed(source, await downgrade(source, spoolFolder));
+  const made = await downgrade(source, spoolFolder);
+  const lines = borrowed(source, made);
   return over(lines, async () => {
-    if (!(await hasEightBitBody(lines))) return signer.resign(lines, id);
+    if (!(await hasEightBitContent(lines))) return made === source ? lines : signer.resign(lines, id);
     await lines.dispose();
     return undefined;
   });
-}
-
-/** Field bodies do not count: they stay as they are. */
-async function hasEightBitBody(source: MessageSource): Promise<boolean> {
-  const head = await readHead(source, DEFAULT_MIME_LIMITS.headerBytes);
-  let skip = headerLength(head) ?? head.length;
-  for await (const chunk of source.chunks()) {
-    if (chunk.subarray(Math.min(skip, chunk.length)).some((byte) => byte >= 0x80)) return true;
-    skip = Math.max(0, skip - chunk.length);
-  }
-  return false;
 }
 
 /** What is the caller's is not disposed with what is made of it. */

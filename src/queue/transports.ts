@@ -1,6 +1,6 @@
 // Where mail goes next, in the order of Postfix's trivial-rewrite(8):
 //
-//   class of the domain → virtual_transport, relay_transport or default_transport
+//   class of the domain → virtual_transport, relay_transport, or sender_dependent_default_transport_maps and default_transport
 //     → without a next hop of its own (relay, outside): sender_dependent_relayhost_maps, relayhost, the domain
 //     → transport_maps (transport(5)): user+ext@domain, user@domain, domain, .parent … , *
 import type { LookupTable } from '../config/lookup.ts';
@@ -16,12 +16,15 @@ export interface TransportOptions {
   readonly classOf: (domain: string) => Promise<DomainClass>;
   readonly transportMaps: readonly LookupTable[];
   readonly senderDependentRelayhostMaps: readonly LookupTable[];
+  readonly senderDependentDefaultTransportMaps: readonly LookupTable[];
   /** Empty for none. */
   readonly relayhost: string;
   readonly defaultTransport: string;
   readonly relayTransport: string;
   /** `virtual` or empty: the Maildirs here. */
   readonly virtualTransport: string;
+  /** Whether an address of mydestination was taken though nobody here gets its mail (local_recipient_maps). */
+  readonly returnsMail?: (recipient: string) => Promise<boolean>;
   readonly recipientDelimiter: string;
   readonly logger: Logger;
 }
@@ -35,8 +38,10 @@ const HOSTLESS: Readonly<Record<string, string>> = {
   discard: '',
   hold: '',
 };
-/** empty_address_relayhost_maps_lookup_key. */
+/** empty_address_relayhost_maps_lookup_key, empty_address_default_transport_maps_lookup_key. */
 const NULL_SENDER = '<>';
+
+const UNAVAILABLE = 'mail transport unavailable';
 
 /** `transport:nexthop`, taken apart. */
 interface Channel {
@@ -53,17 +58,20 @@ export class TransportTable implements Transports {
   }
 
   async resolve(recipient: string, sender: string): Promise<NextHop> {
-    const { domain } = splitAddress(recipient, '');
+    const { local, domain } = splitAddress(recipient, '');
     const channel = await this.#channel(recipient, sender);
-    if (LOCAL.has(channel.transport))
+    if (LOCAL.has(channel.transport)) {
+      // In local(8)'s words.
+      if (await this.#o.returnsMail?.(recipient)) return { kind: 'error', status: '5.1.1', reason: `unknown user: "${local}"` };
       return { kind: 'error', status: '4.3.5', reason: `mail for ${domain} is delivered by this server itself` };
+    }
     const text = `${channel.transport}:${channel.nexthop}`;
     try {
       return parseNextHop(text, domain);
     } catch (error) {
       if (!(error instanceof NextHopError)) throw error;
       this.#o.logger.error('transport.bad', { recipient, transport: text, error: error.message });
-      return { kind: 'error', status: '4.3.5', reason: 'mail transport unavailable' };
+      return { kind: 'error', status: '4.3.5', reason: UNAVAILABLE };
     }
   }
 
@@ -98,19 +106,29 @@ export class TransportTable implements Transports {
       case 'relay':
         return this.#relayed(parseChannel(relayTransport), domain, sender);
       case 'outside':
-        return this.#relayed(parseChannel(defaultTransport), domain, sender);
+        return this.#relayed(await this.#defaultFor(sender, defaultTransport), domain, sender);
     }
+  }
+
+  /** What its map says is written as default_transport is: a value that only transport(5) would understand is none (postconf(5)). */
+  async #defaultFor(sender: string | undefined, standard: string): Promise<Channel> {
+    const own = await this.#bySender(this.#o.senderDependentDefaultTransportMaps, sender);
+    if (own === undefined) return parseChannel(standard);
+    const channel = parseChannel(own);
+    if (channel.transport !== '') return channel;
+    this.#o.logger.error('transport.bad', { sender, transport: own, error: 'a transport is missing in front of the colon' });
+    return { transport: 'error', nexthop: `4.3.5 ${UNAVAILABLE}` };
   }
 
   async #relayed(channel: Channel, domain: string, sender: string | undefined): Promise<Channel> {
     if (channel.nexthop !== '' || Object.hasOwn(HOSTLESS, channel.transport)) return withDomain(channel, domain);
-    const own = sender === undefined ? undefined : await this.#relayhostOf(sender);
+    const own = await this.#bySender(this.#o.senderDependentRelayhostMaps, sender);
     return { ...channel, nexthop: own ?? (this.#o.relayhost === '' ? domain : this.#o.relayhost) };
   }
 
-  async #relayhostOf(sender: string): Promise<string | undefined> {
-    const maps = this.#o.senderDependentRelayhostMaps;
-    if (maps.length === 0) return undefined;
+  /** Undefined without an entry, and for one that says DUNNO. */
+  async #bySender(maps: readonly LookupTable[], sender: string | undefined): Promise<string | undefined> {
+    if (sender === undefined || maps.length === 0) return undefined;
     const address = splitAddress(sender, this.#o.recipientDelimiter);
     const keys =
       sender === ''

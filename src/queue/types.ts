@@ -3,20 +3,24 @@
 //   AcceptMessage → QueueStore.add: body file with the envelope at its head, synced → folder synced → row committed → 250
 //   Runner (in one process at a time) → due destinations in a ring → a job: one message, recipients of one next hop → DeliveryAgent
 //     → outcomes → reports due (DSN) accepted → QueueStore.settle
-import type { DsnRecipient } from '../delivery/types.ts';
+import type { DsnRecipient, Trace } from '../delivery/types.ts';
 import type { MessageSource } from '../message/source.ts';
+
+/** `smtp:example.com` asks for MX records; `smtp:[mail.example.com]:587` and addresses in brackets do not. LMTP never asks (RFC 2033). */
+export interface InetHop {
+  readonly kind: 'smtp' | 'lmtp';
+  /** Lower case, without brackets or the dot at the end. */
+  readonly host: string;
+  readonly port: number;
+  /** False for a host in brackets. */
+  readonly mx: boolean;
+}
 
 /** Where a recipient's mail goes next: transport(5)'s result. */
 export type NextHop =
-  /** `smtp:example.com` asks for MX records; `smtp:[mail.example.com]:587` and addresses in brackets do not. LMTP never asks (RFC 2033). */
-  | {
-      readonly kind: 'smtp' | 'lmtp';
-      /** Lower case, without brackets or the dot at the end. */
-      readonly host: string;
-      readonly port: number;
-      /** False for a host in brackets. */
-      readonly mx: boolean;
-    }
+  | InetHop
+  /** `smtp:[a], [b]:587, c`: tried in this order (smtp(8)); two or more, all of one kind. */
+  | { readonly kind: 'list'; readonly hops: readonly InetHop[] }
   /** `lmtp:unix:/path`. */
   | { readonly kind: 'lmtp-unix'; readonly path: string }
   /** Taken and thrown away (discard(8)). */
@@ -56,6 +60,10 @@ export interface QueuedEnvelope {
   readonly account?: string;
   /** Message-ID field, for lists and logs. */
   readonly messageId?: string;
+  /** `verify` goes as far as RCPT TO, once. */
+  readonly trace?: Trace;
+  /** An administrator wants it returned to its sender (postsuper -e). The file says so by its mode, not in its head. */
+  readonly expire?: true;
 }
 
 export interface NewMessage {
@@ -101,7 +109,7 @@ export interface Job {
 }
 
 export type Outcome =
-  /** 2xx behind the final dot (or, for LMTP, for this recipient). */
+  /** 2xx behind the final dot (or, for LMTP, for this recipient); of a message that only asks (trace `verify`), 2xx to RCPT TO. */
   | {
       readonly kind: 'delivered';
       /** `mx.example.com[192.0.2.1]:25`, or what stands in its place for discard and unix sockets. */
@@ -159,6 +167,15 @@ export interface QueuedMessage {
   readonly recipients: readonly QueuedRecipient[];
 }
 
+/** Where things stand in a message's file: bytes from its beginning. */
+export interface FileLayout {
+  readonly envelope: number;
+  /** By recipient number; also those that are done. */
+  readonly recipients: readonly number[];
+  /** Its first byte; the message goes up to the end of the file. */
+  readonly message: number;
+}
+
 /** What became of a recipient, for `settle`. */
 export type Settlement =
   /** Delivered, failed and reported, or deleted: it leaves the queue. */
@@ -198,8 +215,11 @@ export interface QueueStore {
    * beyond `latest`: nobody is put off for so long, the clock was set back since.
    */
   promote(now: number, latest?: number): Promise<number | undefined>;
-  /** Destinations with ready recipients, in the order of a ring that starts behind `after` (and wraps); at most `limit`. */
-  readyDestinations(after: string, limit: number): Promise<string[]>;
+  /**
+   * Destinations with ready recipients, in the order of a ring that starts behind `after` (and wraps); at most `limit`. Those in `busy` only when they have
+   * more ready ones than that: so many are in jobs.
+   */
+  readyDestinations(after: string, limit: number, busy?: ReadonlyMap<string, number>): Promise<string[]>;
   /** Jobs of a destination in fair order (between senders, then age), none of recipients in `busy` (`ID/NUMBER`); at most `limit` jobs of at most `recipientsEach`. */
   jobs(destination: string, limit: number, recipientsEach: number, busy: ReadonlySet<string>): Promise<Job[]>;
   /**
@@ -219,12 +239,19 @@ export interface QueueStore {
   /** Pages by arrival, oldest first: memory is one page. */
   list(filter: QueueFilter): AsyncIterable<QueuedMessage>;
   find(id: string): Promise<QueuedMessage | undefined>;
+  /** @throws MailError corrupt when the file is missing or its head is damaged */
+  layout(id: string): Promise<FileLayout>;
   stats(): Promise<QueueStats>;
   /** Each gives the number of messages it changed. `hold` keeps recipients until `release`; `retry` makes deferred ones ready; `requeue` also forgets tries and failures. */
   hold(filter: QueueFilter): Promise<number>;
   release(filter: QueueFilter): Promise<number>;
   retry(filter: QueueFilter): Promise<number>;
   requeue(filter: QueueFilter): Promise<number>;
+  /**
+   * Returned to their senders instead of being tried once more; deferred ones now, held ones when they are released. Whole messages, whatever recipients are
+   * meant; those that are expired already are not counted.
+   */
+  expire(filter: QueueFilter): Promise<number>;
   /** Without a report to anybody. */
   remove(filter: QueueFilter): Promise<number>;
 
@@ -247,4 +274,6 @@ export interface ReportedRecipient {
 export interface Reporter {
   /** After a job: failures, successes asked for (unless passed on), the warning of delay when `delay`. Never to `<>`. */
   report(message: QueuedMessage, recipients: readonly ReportedRecipient[], source: MessageSource, delay: boolean): Promise<void>;
+  /** What a message with `trace` asks for: how the first try ended for each recipient. Never to `<>`. */
+  trace(message: Pick<QueuedMessage, 'envelope'>, recipients: readonly ReportedRecipient[], source: MessageSource): Promise<void>;
 }

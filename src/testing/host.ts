@@ -2,7 +2,7 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { PROTOCOLS } from '../config/schema-network.ts';
+import { MAIL_PROTOCOLS } from '../config/schema-network.ts';
 import { createSelfSigned, type PemPair } from '../config/self-signed.ts';
 import { settingsFromObject, type SettingsInput } from '../config/settings-object.ts';
 import type { Settings } from '../config/settings.ts';
@@ -121,7 +121,7 @@ function settingsOf(folder: string, { users, domains }: HostParts, options: Test
     ...(users[0] ? { postmaster: users[0].address } : {}),
     ...NO_LIMITS,
     ...options.settings,
-    listeners: PROTOCOLS.map((protocol) => ({ protocol, address: '127.0.0.1', port: 0 })),
+    listeners: MAIL_PROTOCOLS.map((protocol) => ({ protocol, address: '127.0.0.1', port: 0 })),
     virtual_mailbox_domains: domains,
     virtual_mailbox_base: path('vhosts'),
     virtual_mailbox_maps: `texthash:${path('vmailbox')}`,

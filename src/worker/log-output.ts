@@ -1,8 +1,9 @@
 // Where log lines go: standard output or a file. A file is appended to, and opened anew on reload, as logrotate expects.
-// Lines are buffered for one turn of the loop and written in order, so that logging never blocks a session; what is buffered
+// Lines are gathered for some milliseconds and written in order, so that logging never blocks a session and costs a call for many; what is left
 // at exit is written synchronously.
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
+import { sleep } from '../lib/async.ts';
 import { jsonLine, type LogSink } from '../lib/logger.ts';
 import { postfixLines, type PostfixLogOptions } from './postfix-log.ts';
 
@@ -16,6 +17,8 @@ export interface LogOutputOptions {
   /** Bytes that may wait for a slow disk before lines are dropped (and counted); default 8 MiB. */
   readonly maxPending?: number;
 }
+
+const GATHER_MS = 5;
 
 /** One output for all loggers of a server. `close` writes what is left. */
 export class LogOutput {
@@ -54,7 +57,7 @@ export class LogOutput {
   }
 
   async #drain(): Promise<void> {
-    await new Promise((resolve) => setImmediate(resolve));
+    await sleep(GATHER_MS);
     try {
       while (this.#pending.length > 0) {
         const text = this.#take();

@@ -23,6 +23,8 @@ import { DkimKeys } from '../policy/dkim-keys.ts';
 import type { SmtpSessionOptions } from '../smtp/options.ts';
 import { SmtpService, type SmtpServerOptions } from '../smtp/server.ts';
 import { MailStore } from '../storage/mail-store.ts';
+import { DEFAULT_HTTP_LIMITS, HttpService } from '../http/service.ts';
+import { ownPolicy } from '../policy/mta-sts/own.ts';
 import type { AccountStore } from '../storage/types.ts';
 import type { MaildropPickup } from '../maildrop/pickup.ts';
 import { maildropFolder } from '../maildrop/folder.ts';
@@ -33,7 +35,7 @@ import { connectionsFor, imapLimits, smtpLimits } from './limits.ts';
 import { Listeners, type BoundAddress } from './listeners.ts';
 import { Outbound, type QueueContext, type QueueParts } from './outbound.ts';
 import { queueParts as ownQueueParts } from './queue-parts.ts';
-import { dropBounce, maildropPickup } from './maildrop.ts';
+import { dropBounce, maildropPickup, probeReport } from './maildrop.ts';
 import { Parts } from './parts.ts';
 import { LiveSenderRewriting } from './srs.ts';
 import { DataFolder } from './data-folder.ts';
@@ -99,6 +101,7 @@ export class MailServer {
   #mx: SmtpService | undefined;
   #submission: SmtpService | undefined;
   #imap: ImapServer | undefined;
+  #http: HttpService | undefined;
   #connections = 0;
   #maxConnections = 0;
   #data: { release(): void | Promise<void> } | undefined;
@@ -238,6 +241,11 @@ export class MailServer {
         router: this.#parts.router,
         accept: (message) => this.#accept(message),
         bounce: dropBounce(outbound.reporter, () => this.#clock.now()),
+        probe: {
+          checkMailbox: (address) => this.#parts.delivery.checkMailbox(address),
+          queue: this.#queue,
+          report: probeReport(outbound.reporter, { clock: this.#clock, logger: this.#logger }),
+        },
       }),
       clock: this.#clock,
       logger: this.#logger,
@@ -266,6 +274,15 @@ export class MailServer {
       },
       accountStore: ({ address, maildir, quota }) => this.#store.account({ address, maildir, quota }),
       spoolFolder: join(this.settings.data_directory, 'spool'),
+      clock: this.#clock,
+      counters: this.#counters,
+      logger: this.#logger,
+      ...(hasTls ? { startTls: (socket) => serverHandshake(socket, certificates) } : {}),
+    });
+    this.#http = new HttpService({
+      policyOf: async (domain) => ((await live().isVirtual(domain)) ? ownPolicy(live().settings, domain).text : undefined),
+      isProxy: (address) => live().isProxy(address),
+      limits: DEFAULT_HTTP_LIMITS,
       clock: this.#clock,
       counters: this.#counters,
       logger: this.#logger,
@@ -330,11 +347,13 @@ export class MailServer {
 
   #connected(socket: Socket, { protocol }: Listener): void {
     const isImap = protocol === 'imap' || protocol === 'imaps';
-    const implicitTls = protocol === 'imaps' || protocol === 'submissions';
-    if (this.#connections >= this.#maxConnections) return this.#full(socket, isImap, implicitTls);
+    const isHttp = protocol === 'http' || protocol === 'https';
+    const implicitTls = protocol === 'imaps' || protocol === 'submissions' || protocol === 'https';
+    if (this.#connections >= this.#maxConnections) return this.#full(socket, isImap, implicitTls || isHttp);
     this.#connections++;
     socket.once('close', () => this.#connections--);
     if (isImap) void this.#imap?.serve(socket, implicitTls);
+    else if (isHttp) void this.#http?.serve(socket, implicitTls);
     else void (protocol === 'smtp' ? this.#mx : this.#submission)?.serve(socket, implicitTls);
   }
 
@@ -386,6 +405,7 @@ export class MailServer {
       this.#mx?.close(grace),
       this.#submission?.close(grace),
       this.#imap?.close(Math.min(grace, 5_000)),
+      this.#http?.close(Math.min(grace, 2_000)),
       this.#outbound?.stopRunning(grace),
     ]);
     await this.#outbound?.close();

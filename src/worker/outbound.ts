@@ -2,21 +2,22 @@
 // from `makeParts`; here it begins and ends with the server.
 //
 //   warm (while root) → open: store → runner asks for its lease … stop: runner ends → close: store
-import { join } from 'node:path';
 import type { Settings } from '../config/settings.ts';
 import type { OutboundQueue, ReceivedMessage } from '../delivery/types.ts';
 import type { Clock } from '../lib/clock.ts';
 import { takePlace, type Counters } from '../lib/counters.ts';
 import type { Logger } from '../lib/logger.ts';
-import { tryLockFile, type FolderLock } from '../lib/sqlite.ts';
+import type { FolderLock } from '../lib/sqlite.ts';
 import type { MessageSource } from '../message/source.ts';
 import { noQueue } from '../queue/no-queue.ts';
 import { StoreQueue } from '../queue/outbound.ts';
+import { lockRunner } from '../queue/runner-lock.ts';
 import { QueueRunner } from '../queue/runner.ts';
-import type { QueueLimits } from '../queue/scheduler/limits.ts';
+import type { LimitsOf, QueueLimits } from '../queue/scheduler/limits.ts';
 import type { DkimKeys } from '../policy/dkim-keys.ts';
 import type { DeliveryAgent, QueuedMessage, QueueStore, Reporter, Transports } from '../queue/types.ts';
 import type { Parts } from './parts.ts';
+import { perSettings } from './per-settings.ts';
 
 /** What the parts of the queue may ask of the server. */
 export interface QueueContext {
@@ -94,7 +95,7 @@ export class Outbound implements OutboundQueue {
       transports,
       agent,
       reporter,
-      limits: () => queueLimits(this.#o.settings()),
+      limits: limitsBySettings(this.#o.settings),
       lease: () => this.#lease(),
       onCorrupt: async (message, detail) => parts.onCorrupt?.(message, detail),
       clock,
@@ -119,7 +120,7 @@ export class Outbound implements OutboundQueue {
     if (!place) return undefined;
     let lock: FolderLock | undefined;
     try {
-      lock = tryLockFile(join(this.#o.settings().queue_directory, 'runner.lock'));
+      lock = lockRunner(this.#o.settings().queue_directory);
     } finally {
       if (!lock) place();
     }
@@ -143,8 +144,19 @@ export class Outbound implements OutboundQueue {
   }
 }
 
-/** The settings' limits as the runner takes them. */
-export function queueLimits(settings: Settings): QueueLimits {
+/** Made once for each settings: the scheduler asks at every turn of a destination. */
+export function limitsBySettings(settings: () => Settings): LimitsOf {
+  const limits = perSettings(settings, (now) => ({
+    all: queueLimits(now),
+    smtp: queueLimits(now, 'smtp'),
+    lmtp: queueLimits(now, 'lmtp'),
+  }));
+  return (destination = '') =>
+    limits()[destination.startsWith('smtp:') ? 'smtp' : destination.startsWith('lmtp:') ? 'lmtp' : 'all'];
+}
+
+/** The settings' limits as the runner takes them. `transport`: its own where it has some. */
+export function queueLimits(settings: Settings, transport?: 'smtp' | 'lmtp'): QueueLimits {
   return {
     processes: settings.smtp_process_limit,
     initialConcurrency: settings.initial_destination_concurrency,
@@ -156,5 +168,18 @@ export function queueLimits(settings: Settings): QueueLimits {
     lifetime: settings.maximal_queue_lifetime,
     bounceLifetime: settings.bounce_queue_lifetime,
     delayWarning: settings.delay_warning_time,
+    ...(transport === undefined ? {} : destinationLimits(settings, transport)),
+  };
+}
+
+type DestinationLimits = Pick<QueueLimits, 'initialConcurrency' | 'concurrency' | 'failedCohorts' | 'recipients'>;
+
+/** TRANSPORT_destination_concurrency_limit and the like (postconf(5)); where they are not set they are the defaults for all. */
+function destinationLimits(settings: Settings, transport: 'smtp' | 'lmtp'): DestinationLimits {
+  return {
+    initialConcurrency: settings[`${transport}_initial_destination_concurrency`],
+    concurrency: settings[`${transport}_destination_concurrency_limit`],
+    failedCohorts: settings[`${transport}_destination_concurrency_failed_cohort_limit`],
+    recipients: settings[`${transport}_destination_recipient_limit`],
   };
 }

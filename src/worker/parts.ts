@@ -7,8 +7,10 @@ import type { Hashing } from '../auth/hashing.ts';
 import { DEFAULT_THROTTLE, type LoginThrottle } from '../auth/throttle.ts';
 import { readPemFile, type PemFile } from '../config/certificates.ts';
 import { openDomainList, type DomainList } from '../config/domain-list.ts';
+import type { LookupTable } from '../config/lookup.ts';
 import { openAliases, openTable, type OpenTable } from '../config/maps/table.ts';
 import { networkMatcher } from '../config/networks.ts';
+import { LOCAL_USERS } from '../config/schema-routing.ts';
 import type { Settings } from '../config/settings.ts';
 import type { Intents } from '../delivery/intents.ts';
 import { withCopies } from '../delivery/copies.ts';
@@ -24,6 +26,7 @@ import type { Clock } from '../lib/clock.ts';
 import type { Logger } from '../lib/logger.ts';
 import { bindAddressFinder, type FindBindAddresses } from '../queue/bind-address.ts';
 import { credentialsFinder, secretTable, secretTablePath, type FindCredentials } from '../queue/credentials.ts';
+import { tlsDefaults, tlsPolicyFinder, type FindTlsPolicy } from '../queue/tls-policy.ts';
 import { TransportTable } from '../queue/transports.ts';
 import type { AccountStore, MailLocation } from '../storage/types.ts';
 
@@ -54,11 +57,17 @@ export class Parts {
   /** For the client: log-ins at next hops, and addresses to send from. */
   readonly credentials: FindCredentials;
   readonly bindAddresses: FindBindAddresses;
+  /** Whether a domain is a virtual one, with mailboxes or aliases. @throws MailError temporary when a table cannot be read */
+  readonly isVirtual: (domain: string) => Promise<boolean>;
+  /** smtp_tls_policy_maps. */
+  readonly tlsPolicy: FindTlsPolicy;
   readonly suppression: SuppressionList;
   /** bounce_languages. */
   readonly bounceLanguages: readonly OpenTable[];
   readonly sendLimits: SendLimits;
   readonly isTrusted: (address: string) => boolean;
+  /** http_proxy_networks. */
+  readonly isProxy: (address: string) => boolean;
   readonly #open: { close(): void }[] = [];
 
   constructor(settings: Settings, deps: PartsDeps) {
@@ -97,15 +106,18 @@ export class Parts {
       relayDomains: domains(settings.relay_domains),
     };
     const classOf = domainClasses(lists);
+    this.isVirtual = async (domain) => ['mailbox', 'alias'].includes(await classOf(domain));
     const recipientDelimiter = settings.recipient_delimiter;
     this.transports = new TransportTable({
       classOf,
       transportMaps: tables(settings.transport_maps),
       senderDependentRelayhostMaps: tables(settings.sender_dependent_relayhost_maps),
+      senderDependentDefaultTransportMaps: tables(settings.sender_dependent_default_transport_maps),
       relayhost: settings.relayhost,
       defaultTransport: settings.default_transport,
       relayTransport: settings.relay_transport,
       virtualTransport: settings.virtual_transport,
+      returnsMail: (address) => this.router.returnsMail(address),
       recipientDelimiter,
       logger,
     });
@@ -122,6 +134,11 @@ export class Parts {
       ...(settings.smtp_bind_address === undefined ? {} : { ipv4: settings.smtp_bind_address }),
       ...(settings.smtp_bind_address6 === undefined ? {} : { ipv6: settings.smtp_bind_address6 }),
     });
+    this.tlsPolicy = tlsPolicyFinder({
+      maps: tables(settings.smtp_tls_policy_maps),
+      defaults: tlsDefaults(settings),
+      logger,
+    });
     this.bounceLanguages = tables(settings.bounce_languages);
     this.suppression = new SuppressionList({
       file: suppressionFile(settings),
@@ -129,12 +146,14 @@ export class Parts {
       recipientDelimiter,
       now: () => clock.now(),
     });
+    const aliasMaps = tables(settings.alias_maps, openAliases);
     this.router = new AddressRouter({
       ...lists,
       hostname: settings.hostname,
       virtualMailboxMaps: mailboxMaps,
       virtualAliasMaps: tables(settings.virtual_alias_maps),
-      aliasMaps: tables(settings.alias_maps, openAliases),
+      aliasMaps,
+      ...this.#localRecipients(aliasMaps, tables),
       relayRecipientMaps: tables(settings.relay_recipient_maps),
       senderLoginMaps: tables(settings.smtpd_sender_login_maps),
       transport: (address) => this.transports.handling(address),
@@ -173,6 +192,19 @@ export class Parts {
       logger,
     });
     this.isTrusted = networkMatcher(settings.mynetworks);
+    this.isProxy = networkMatcher(settings.http_proxy_networks);
+  }
+
+  /** Nothing where local_recipient_maps name what alias_maps do, as their default does. */
+  #localRecipients(
+    aliasMaps: readonly OpenTable[],
+    tables: (specs: readonly string[]) => readonly OpenTable[],
+  ): { localRecipientMaps?: readonly LookupTable[] } {
+    const { local_recipient_maps: specs, alias_maps: aliases } = this.settings;
+    const isUsual = (spec: string): boolean => spec === LOCAL_USERS || aliases.includes(spec);
+    if (specs.length > 0 && specs.every(isUsual)) return {};
+    // Users of this host have their mail where alias_maps say, and no other.
+    return { localRecipientMaps: [...(specs.some(isUsual) ? aliasMaps : []), ...tables(specs.filter((spec) => !isUsual(spec)))] };
   }
 
   /** Our own domains' senders are ours to use. */

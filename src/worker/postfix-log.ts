@@ -82,6 +82,18 @@ const FORMATS: Readonly<Record<string, Formatter>> = {
       queued(f),
     ];
   },
+  'pickup.taken': (f) => [
+    ['pickup', `${clean(f['id'])}: uid=${clean(f['uid'])} from=${angle(f['from'])}`],
+    ['cleanup', `${clean(f['id'])}: message-id=${clean(f['messageId'] ?? '')}`],
+    queued(f),
+  ],
+  // Said by those who deliver it.
+  'pickup.done': () => [],
+  'pickup.refused': (f) => [
+    ['pickup', `warning: uid=${clean(f['uid'])}: ${clean(f['file'])}: message refused: ${clean(f['reason'])}`],
+  ],
+  'pickup.deferred': (f) => [['pickup', `warning: ${clean(f['id'])}: message deferred: ${clean(f['error'])}`]],
+  'pickup.unfinished': (f) => [['pickup', `warning: uid=${clean(f['uid'])}: ${clean(f['file'])}: unfinished message removed`]],
   'queue.queued': (f) => [queued(f)],
   'queue.active': (f) => [queued(f)],
   'queue.delivered': (f) => [outcome(f, 'sent')],
@@ -89,8 +101,13 @@ const FORMATS: Readonly<Record<string, Formatter>> = {
   'queue.bounced': (f) => [outcome(f, 'bounced')],
   'queue.expired': (f) => [
     outcome(f, 'deferred'),
-    ['qmgr', `${clean(f['id'])}: from=${angle(f['from'])}, status=expired, returned to sender`],
+    [
+      'qmgr',
+      `${clean(f['id'])}: from=${angle(f['from'])}, status=${f['forced'] ? 'force-expired' : 'expired'}, returned to sender`,
+    ],
   ],
+  'queue.deliverable': (f) => [outcome(f, 'deliverable')],
+  'queue.undeliverable': (f) => [outcome(f, 'undeliverable')],
   'queue.removed': (f) => [['qmgr', `${clean(f['id'])}: removed`]],
   'delivery.stored': (f) => [
     [

@@ -12,9 +12,12 @@ import type { DsnReporter, SendReport } from '../queue/dsn/reporter.ts';
 import { prepareOutgoing, prepareSevenBit, type PrepareOptions } from '../queue/prepare.ts';
 import { openQueueStore } from '../queue/store/store.ts';
 import { QueueThread } from '../queue/store/thread.ts';
+import { MtaStsDiscovery } from '../policy/mta-sts/discovery.ts';
+import { outboundTls, rootsOf } from './outbound-tls.ts';
 import type { DeliveryAgent, ReportedRecipient } from '../queue/types.ts';
 import type { FullReporter, QueueContext, QueueParts } from './outbound.ts';
 import type { Parts } from './parts.ts';
+import { perSettings } from './per-settings.ts';
 import { corruptNotice, ownMailSender } from './reports.ts';
 
 /** `resolver`: asked for MX records and addresses; the settings' servers without one. */
@@ -70,8 +73,10 @@ function reporter({ parts, logger, clock }: QueueContext, send: SendReport): Ful
       if (parts().settings.suppress_hard_bounces) await noteFailures(parts().suppression, recipients);
       return (await made()).report(message, recipients, source, delay);
     },
+    trace: async (message, recipients, source) => (await made()).trace(message, recipients, source),
     reportStored: async (message) => {
-      if (message.envelope.recipients.some(({ notify }) => notify?.includes('SUCCESS')))
+      const { trace, recipients } = message.envelope;
+      if (trace !== undefined || recipients.some(({ notify }) => notify?.includes('SUCCESS')))
         await (await made()).reportStored(message);
     },
   };
@@ -95,10 +100,25 @@ function prepareOptions({ parts, dkimKeys, logger, clock }: QueueContext): Prepa
 function clientOptions(context: QueueContext, resolver: Resolver | undefined): ClientOptions {
   const { parts, logger, clock } = context;
   const settings = (): Settings => parts().settings;
-  return {
-    get limits() {
-      return clientLimits(settings());
+  const roots = rootsOf(settings);
+  const currentResolver = (): Resolver => {
+    const { dns } = settings();
+    return resolver ?? systemResolver({ servers: dns.servers, timeout: dns.timeout, clock });
+  };
+  const policies = new MtaStsDiscovery({
+    directory: join(settings().data_directory, 'mta-sts'),
+    get resolver() {
+      return currentResolver();
     },
+    get allowPrivate() {
+      return settings().smtp_mta_sts_private_addresses;
+    },
+    roots,
+    clock,
+    logger,
+  });
+  return {
+    limits: perSettings(settings, clientLimits),
     get hostname() {
       return settings().hostname;
     },
@@ -106,8 +126,7 @@ function clientOptions(context: QueueContext, resolver: Resolver | undefined): C
       return settings().smtp_helo_name ?? settings().hostname;
     },
     get resolver() {
-      const { dns } = settings();
-      return resolver ?? systemResolver({ servers: dns.servers, timeout: dns.timeout, clock });
+      return currentResolver();
     },
     clock,
     logger,
@@ -121,11 +140,9 @@ function clientOptions(context: QueueContext, resolver: Resolver | undefined): C
     smtp_balance_inet_protocols: true,
     isOwnAddress: (address) => isOwnAddress(address, settings()),
     smtp_skip_5xx_greeting: true,
-    tlsPolicy: () => ({ level: settings().smtp_tls_security_level }),
-    credentials: async (hop, sender) => {
-      const found = await parts().credentials(hop, sender);
-      return found && { user: found.user, password: found.pass };
-    },
+    tlsPolicy: (site, host, signal) => outboundTls(parts(), policies, logger, { site, host, signal }),
+    roots,
+    credentials: (...asked) => parts().credentials(...asked),
     bindAddress: async (sender, family) => {
       const { ipv4, ipv6 } = await parts().bindAddresses(sender);
       return family === 6 ? ipv6 : ipv4;

@@ -10,18 +10,21 @@ import type { WithQueue } from '../../src/cli/queue/open.ts';
 import { makePostcat } from '../../src/cli/queue/postcat.ts';
 import { makePostqueue } from '../../src/cli/queue/postqueue.ts';
 import { makePostsuper } from '../../src/cli/queue/postsuper.ts';
+import type { RecipientState } from '../../src/queue/types.ts';
 import { captureIo } from '../support/command-io.ts';
 import { eventually, freePorts } from '../support/mail-host.ts';
 import { MemoryQueue, opens, type MadeRecipient } from '../support/memory-queue.ts';
 import { Postfix } from '../support/postfix.ts';
 import { findProgram, requireProgram, requireRoot, run } from '../support/programs.ts';
 import { SmtpSender } from '../support/smtp-send.ts';
+import { SmtpSink } from '../support/smtp-sink.ts';
 
 interface Listed {
   readonly queue_name: string;
   readonly queue_id: string;
   readonly arrival_time: number;
   readonly message_size: number;
+  readonly forced_expire: boolean;
   readonly sender: string;
   readonly recipients: readonly { readonly address: string; readonly delay_reason?: string }[];
 }
@@ -41,6 +44,8 @@ interface Ran {
 
 let folder = '';
 let postfix: Postfix | undefined;
+/** Takes connections and never answers RCPT. */
+let sink: SmtpSink | undefined;
 
 before(async () => {
   if (process.getuid?.() !== 0 || (await findProgram('postqueue')) === undefined) return;
@@ -49,12 +54,15 @@ before(async () => {
   await writeFile(join(folder, 'vmailbox'), '');
   // Nobody listens there: what goes to these domains waits.
   const [one = 0, two = 0] = await freePorts(2);
+  sink = await new SmtpSink({ rcpt: () => ({ hang: true }) }).start();
   postfix = await Postfix.create({
     directory: folder,
     base: folder,
     domains: ['example.test'],
     vmailbox: join(folder, 'vmailbox'),
-    main: [`transport_maps = inline:{ {defer.test=smtp:[127.0.0.1]:${one}} {other.test=smtp:[127.0.0.1]:${two}} }`],
+    main: [
+      `transport_maps = inline:{ {defer.test=smtp:[127.0.0.1]:${one}} {other.test=smtp:[127.0.0.1]:${two}} {slow.test=smtp:[127.0.0.1]:${sink.port}} }`,
+    ],
     services: ['smtp unix - - n - - smtp', 'pickup unix n - n 60 1 pickup', 'flush unix n - n 1000? 0 flush'],
   });
   await postfix.start();
@@ -63,6 +71,7 @@ before(async () => {
 });
 after(async () => {
   await postfix?.stop();
+  await sink?.stop();
   await rm(folder, { recursive: true, force: true });
 });
 
@@ -111,13 +120,16 @@ const DSN: Readonly<Record<string, MadeRecipient>> = {
   'y@other.test': { notify: ['NEVER'], orcpt: 'rfc822;y@other.test' },
 };
 
+const STATES: Readonly<Record<string, RecipientState>> = { hold: 'held', active: 'ready' };
+
 /** The mail that waits at Postfix as a queue of ours, in its order. */
 async function sameQueue(): Promise<MemoryQueue> {
   const queue = new MemoryQueue();
+  queue.isRun = true;
   for (const [i, message] of (await listed()).entries()) {
     const { stdout } = await theirs('postcat', ['-bhq', message.queue_id]);
     const recipients = message.recipients.map(({ address, delay_reason: reason }): [string, MadeRecipient] => {
-      const state = message.queue_name === 'hold' ? 'held' : 'deferred';
+      const state = STATES[message.queue_name] ?? 'deferred';
       return [address, { reason, state, ...(DSN[address] ?? { orcpt: `rfc822;${address}` }) }];
     });
     queue.add(message.queue_id, {
@@ -126,6 +138,7 @@ async function sameQueue(): Promise<MemoryQueue> {
       // Both were read as UTF-8, in which one byte of this text is no character.
       text: stdout.replaceAll('\n', '\r\n').replaceAll('\ufffd', '\u00f1'),
       recipients: Object.fromEntries(recipients),
+      ...(message.forced_expire ? { expire: true } : {}),
       ...(message.sender === 'bob@example.test' ? { bodyType: '8BITMIME', ret: 'HDRS', envid: 'abc+1' } : {}),
     });
   }
@@ -190,6 +203,24 @@ test('contract: postcat prints the same header, body, markers and records', asyn
   }
 });
 
+test('contract: postcat -d, -o and -r label records as Postfix does', async (t) => {
+  if (!(await ready(t))) return;
+  const queue = await sameQueue();
+  const [{ queue_id: id } = { queue_id: '' }] = await listed();
+  const both = async (flags: string): Promise<string[][]> =>
+    [await ours(queue, 'postcat', [flags, id]), await theirs('postcat', [flags, id])].map(({ stdout }) => stdout.split('\n'));
+  /** `67 message_size:`: what kind of record has which type. */
+  const kinds = (lines: readonly string[]): Set<string> =>
+    new Set(lines.flatMap((line) => /^[ \d]{3} (?:[a-z_]+:|\*\*\* [A-Z ]+)/.exec(line)?.[0] ?? []));
+  const [mine = [], postfixs = []] = await both('-dq');
+  assert.ok(kinds(mine).size >= 8, [...kinds(mine)].join());
+  for (const kind of kinds(mine)) assert.ok(kinds(postfixs).has(kind), kind);
+  const [text = [], postfixText = []] = await both('-dbhq');
+  assert.deepEqual(text, postfixText);
+  for (const lines of await both('-orq')) for (const line of lines.slice(1, -1)) assert.match(line, /^[ \d]{8}\d /);
+  for (const lines of await both('-odrq')) for (const line of lines.slice(1, -1)) assert.match(line, /^[ \d]{8}\d [ \d]{2}\d /);
+});
+
 /** Without what only Postfix knows (its client, its files' offsets and folders). */
 function comparable(text: string): string[] {
   return text
@@ -224,6 +255,12 @@ test('contract: postsuper says the same and ends the same, whatever it is told t
     [['-d']],
     [['-z']],
     [['-s']],
+    [['-f', one]],
+    [['-f', one]],
+    [['-e', two]],
+    [['-f', 'ALL']],
+    [['-e', '-'], `${one}\nFFFFFF\n`],
+    [['-h', one]],
     [['-d', 'ALL', 'hold']],
     [['-d', one]],
     [['-d', 'ALL']],
@@ -234,6 +271,33 @@ test('contract: postsuper says the same and ends the same, whatever it is told t
     assert.deepEqual(mine, postfixs, args.join(' '));
   }
   assert.deepEqual(await ours(queue, 'postqueue', ['-p']), await theirs('postqueue', ['-p']));
+});
+
+test('contract: what is being delivered is active, what is expired is marked, in all combinations', async (t) => {
+  if (!(await ready(t))) return;
+  const sender = await SmtpSender.connect(postfix?.port ?? 0);
+  for (const to of ['slow', 'late', 'defer', 'defer'].map((name, i) => `${name}${i}@${name === 'defer' ? 'defer' : 'slow'}.test`))
+    await sender.send({ from: 'ana@example.test', to: [to], data: 'Subject: x\r\n\r\n' });
+  await sender.quit();
+  const settled = async (): Promise<Listed[] | undefined> => {
+    const all = await listed();
+    return all.length === 4 && all.filter(isDeferred).length === 2 ? all : undefined;
+  };
+  const all = await eventually(settled, 'two are being delivered, two deferred', 20_000);
+  const [active] = all.filter(({ queue_name: name }) => name === 'active');
+  const [held, expired] = all.filter(isDeferred);
+  await theirs('postsuper', ['-e', active?.queue_id ?? '', '-e', expired?.queue_id ?? '', '-e', held?.queue_id ?? '']);
+  await theirs('postsuper', ['-h', held?.queue_id ?? '']);
+  const queue = await sameQueue();
+  const [mine, postfixs] = [await ours(queue, 'postqueue', ['-p']), await theirs('postqueue', ['-p'])];
+  for (const mark of ['*', '*#', '!#', '#']) assert.ok(postfixs.stdout.includes(`${mark}  `), `${mark} in ${postfixs.stdout}`);
+  const entries = ({ stdout }: Ran): string[] => sorted(stdout.slice(stdout.indexOf('\n') + 1), '\n\n');
+  assert.deepEqual(entries(mine), entries(postfixs));
+  const json = [await ours(queue, 'postqueue', ['-j']), await theirs('postqueue', ['-j'])].map(({ stdout }) =>
+    sorted(stdout, '\n'),
+  );
+  assert.deepEqual(json[0], json[1]);
+  await theirs('postsuper', ['-d', 'ALL']);
 });
 
 test('contract: wrong arguments of postqueue and postcat are answered as Postfix answers them', async (t) => {

@@ -25,11 +25,20 @@ gone.test            error:5.1.1 gone
 bare.test            error:
 drop.test            discard:
 .org.test            smtp:[org.test]
+two.test             smtp:[one.test], [two.test]:26
+also.test            :one.test two.test
+store.test           lmtp:inet:[one.test]:24, two.test
 `;
 const RELAYHOSTS = `ana@example.test     [ana.test]:587
-@eva.test            eva-relay.test
+@eva.test            eva-relay.test, [eva2.test]:587
 no@eva.test          DUNNO
 <>                   [bounces.test]
+`;
+const DEFAULTS = `ana@example.test     lmtp:[store.test]
+@eva.test            smtp:
+no@eva.test          dunno
+@remote.test         relay:[r1.test], [r2.test]:26
+<>                   error:5.7.0 no reports
 `;
 const RECIPIENTS = [
   ...[
@@ -52,7 +61,7 @@ const RECIPIENTS = [
     'x@backup.test',
     'x@sub.backup.test',
   ],
-  ...['x@[192.0.2.1]'],
+  ...['x@two.test', 'x@also.test', 'x@store.test', 'x@[192.0.2.1]'],
 ];
 const SENDERS = ['', 'ana@example.test', 'ana+x@example.test', 'x@eva.test', 'no@eva.test', 'x@remote.test'];
 
@@ -86,17 +95,20 @@ test('every recipient of every sender goes where Postfix sends it', async (t) =>
   const files = {
     transport: join(folder, 'transport'),
     relayhosts: join(folder, 'relayhosts'),
+    defaults: join(folder, 'defaults'),
     vmailbox: join(folder, 'vmailbox'),
   };
   await writeFile(files.transport, TRANSPORT);
   await writeFile(files.relayhosts, RELAYHOSTS);
+  await writeFile(files.defaults, DEFAULTS);
   await writeFile(files.vmailbox, 'box@example.test x/\n');
   const postfix = await Postfix.create({ directory: folder, base: folder, domains: ['example.test'], vmailbox: files.vmailbox });
   await appendFile(
     join(postfix.config, 'main.cf'),
     `transport_maps = texthash:${files.transport}
 sender_dependent_relayhost_maps = texthash:${files.relayhosts}
-relayhost = [hub.test]:2525
+sender_dependent_default_transport_maps = texthash:${files.defaults}
+relayhost = [hub.test]:2525, [hub2.test]
 relay_domains = backup.test
 recipient_delimiter = +
 `,
@@ -114,7 +126,8 @@ recipient_delimiter = +
     }),
     transportMaps: table(files.transport),
     senderDependentRelayhostMaps: table(files.relayhosts),
-    relayhost: '[hub.test]:2525',
+    senderDependentDefaultTransportMaps: table(files.defaults),
+    relayhost: '[hub.test]:2525, [hub2.test]',
     defaultTransport: 'smtp',
     relayTransport: 'relay',
     virtualTransport: 'virtual',

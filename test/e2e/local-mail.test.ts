@@ -13,7 +13,7 @@ import { MailStore } from '../../src/storage/mail-store.ts';
 import { maildropPickup, prepareMaildrop } from '../../src/worker/maildrop.ts';
 import { Parts } from '../../src/worker/parts.ts';
 import { eventually, MailHost, PROJECT, TREE_OWNER } from '../support/mail-host.ts';
-import { requireProgram, requireRoot, run } from '../support/programs.ts';
+import { requireProgram, requireRoot, run, type RunResult } from '../support/programs.ts';
 
 interface LocalHost {
   readonly host: MailHost;
@@ -63,9 +63,10 @@ async function localHost(t: TestContext): Promise<LocalHost> {
         storeOf: (location) => store.account(location),
       });
       const bounce = async (): Promise<void> => undefined;
+      const probe = { checkMailbox: bounce, queue: noQueue, report: bounce };
       const pickup = maildropPickup({
         settings: () => settings,
-        parts: () => ({ router: parts.router, accept: parts.delivery.accept, bounce }),
+        parts: () => ({ router: parts.router, accept: parts.delivery.accept, bounce, probe }),
         clock: systemClock,
         logger: silentLogger,
       });
@@ -209,4 +210,29 @@ test('sendmail killed at any moment leaves a whole message or none', async (t) =
     names.join(),
   );
   assert.deepEqual(await host.inbox('ana@example.test'), []);
+});
+
+test('commands installed for a settings file of another place use that one; a reader that goes away ends them in silence', async (t) => {
+  await using host = await MailHost.create({ settings: { mynetworks: ['127.0.0.0/8'], default_transport: 'hold:' } });
+  await host.start();
+  const prefix = join(host.directory, 'tools');
+  const buzon = join(PROJECT, 'dist', 'bin', 'buzon.js');
+  const installed = await run(process.execPath, [buzon, 'install-tools', '--prefix', prefix, '--config', host.settingsFile]);
+  assert.equal(installed.status, 0, installed.stderr);
+  const tool = (command: string): Promise<RunResult> =>
+    run('sh', ['-c', `cd / && PATH=${prefix}/bin:${prefix}/sbin:$PATH && ${command}`]);
+  assert.equal((await tool('echo hello | sendmail -f ana@example.test far@outside.test')).status, 0);
+  const listed = await eventually(async () => {
+    const { stdout } = await tool('mailq');
+    return stdout.includes('far@outside.test') && stdout;
+  }, 'the message is in the queue');
+  assert.match(listed, /ana@example\.test/);
+  assert.match((await tool('postconf -h queue_directory')).stdout, new RegExp(`^${host.directory}/queue$`, 'm'));
+  assert.match((await tool('postsuper -d ALL')).stderr, /Deleted: 1 message/);
+  await host.stop();
+  const many = join(host.directory, 'many.mbox');
+  await writeFile(many, `From ana@example.test Sat Nov 28 10:00:00 2026\nSubject: many\n\n${'a line of text\n'.repeat(50_000)}`);
+  const cut = await tool(`{ echo 'p 1' | mail -f ${many}; echo "status $?" >&2; } | head -1`);
+  assert.equal(cut.stderr, 'status 141\n');
+  t.diagnostic(cut.stdout);
 });

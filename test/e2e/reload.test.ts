@@ -96,6 +96,9 @@ test('reload takes a new mailbox and a new size limit, while IMAP and SMTP sessi
   assert.deepEqual([status, stdout], [0, 'reloaded: the log tells what was taken over\n']);
   await said(host, 'settings.reloaded', before);
   assert.match(host.output, /"event":"settings\.reloaded","changed":\["message_size_limit"\]/);
+  // What sendmail goes by where it may not read the settings.
+  const tools = JSON.parse(await readFile(join(host.directory, 'queue', 'tools.json'), 'utf8')) as Record<string, unknown>;
+  assert.equal(tools['messageSizeLimit'], 100_000);
 
   // The transaction that was begun before ends after.
   await smtp.command('DATA', '354');

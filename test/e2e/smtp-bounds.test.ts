@@ -1,32 +1,20 @@
 // What a server process holds out against, in bytes and counts: rows 8, 10 and 14 of what must hold.
 import assert from 'node:assert/strict';
-import { appendFile, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { appendFile, readdir, stat } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { ImapClient } from '../support/imap-script.ts';
 import { parseImapValues } from '../support/imap-value.ts';
 import { startMailHost, type MailHost } from '../support/mail-host.ts';
+import { growthOf } from '../support/process-memory.ts';
 import { SmtpClient } from '../support/smtp-script.ts';
 
 const FROM = 'eva@remote.test';
 const ANA = 'ana@example.test';
 const MB = 1_048_576;
 
-/** Kilobytes of a line of /proc/PID/status, in bytes. */
-async function memory(pid: number, line: 'VmRSS' | 'VmHWM'): Promise<number> {
-  const text = await readFile(`/proc/${pid}/status`, 'utf8');
-  return Number(new RegExp(`^${line}:\\s+(\\d+)`, 'm').exec(text)?.[1]) * 1024;
-}
-/** By how much the server's resident memory grew over its begin while `work` ran, at its highest. */
-async function growth(host: MailHost, work: () => Promise<void>): Promise<number> {
-  const pid = host.pid ?? 0;
-  const before = await memory(pid, 'VmRSS');
-  // The peak is counted from now on.
-  await writeFile(`/proc/${pid}/clear_refs`, '5');
-  await work();
-  return (await memory(pid, 'VmHWM')) - before;
-}
+const growth = (host: MailHost, work: () => Promise<void>): Promise<number> => growthOf(host.pid ?? 0, work);
 
 function drained(socket: Socket): Promise<void> {
   return new Promise((resolve) => {

@@ -26,6 +26,7 @@ const FIXED_PORTS: Readonly<Record<string, number>> = {
   submissions: 2465,
   imap: 2143,
   imaps: 2993,
+  https: 2443,
 };
 const INSTALL_MS = 300_000;
 
@@ -181,11 +182,12 @@ const npmStart = (place: Place): Demo => new Demo(place, [npm ?? '', 'start']);
 /** The lines that the demo prints to paste, through sh. */
 async function paste(demo: Demo): Promise<string> {
   const lines = demo.output.split('\n').filter((line) => /^ {2}(printf|curl) /.test(line));
-  assert.equal(lines.length, 3, demo.output);
+  assert.equal(lines.length, 4, demo.output);
   const { status, stdout, stderr } = await run('/bin/sh', ['-e'], { input: lines.join('\n') + '\n' });
   assert.equal(status, 0, stdout + stderr);
   assert.match(stdout, /^\* SEARCH \d/m);
   assert.match(stdout, /Subject: hello\r?\n\r?\nIt works\./);
+  assert.match(stdout, /version: STSv1\r\nmode: testing\r\nmx: mail\.example\.test\r\nmax_age: 604800\r\n/);
   return stdout;
 }
 /** How many mails the pasted SEARCH found. */

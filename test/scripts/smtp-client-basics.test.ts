@@ -80,6 +80,36 @@ test('each recipient has its own outcome', async (t) => {
   }
 });
 
+test('a message that only asks gets an answer for each recipient, and is never sent', async (t) => {
+  for (const lmtp of [false, true])
+    for (const extensions of [['PIPELINING', 'SIZE', 'ENHANCEDSTATUSCODES'], []]) {
+      const { sink, hop } = await sinkFor(t, {
+        lmtp,
+        extensions,
+        rcpt: (line) => (line.includes('bad@') ? '550 5.1.1 no' : line.includes('late@') ? '450 4.2.0 greylisted' : undefined),
+      });
+      const agent = testAgent(t);
+      const to = ['one@x.test', 'bad@x.test', 'late@x.test', 'two@x.test'];
+      const { outcomes, site } = await agent.deliver({ hop, to, envelope: { trace: 'verify' } });
+      assert.deepEqual(Object.values(outcomes).map(statusOf), [
+        'delivered 2.1.5',
+        'failed 5.1.1',
+        'deferred 4.2.0',
+        'delivered 2.1.5',
+      ]);
+      assert.deepEqual(outcomes['one@x.test'], {
+        kind: 'delivered',
+        relay: `127.0.0.1[127.0.0.1]:${sink.port}`,
+        status: '2.1.5',
+        reply: '250 2.1.5 Ok',
+        dsnPassedOn: false,
+      });
+      assert.equal(site, 'up');
+      assert.deepEqual(sink.verbs.slice(1), ['MAIL', 'RCPT', 'RCPT', 'RCPT', 'RCPT', 'RSET']);
+      assert.deepEqual(sink.messages, []);
+    }
+});
+
 test('refusals at each stage, with and without pipelining', async (t) => {
   const cases: readonly (readonly [SinkOptions, status: string, reason: RegExp, site: string])[] = [
     [{ connect: () => '421 4.3.2 busy' }, 'deferred 4.3.2', /refused to talk to me: 421 4.3.2 busy$/, 'down'],

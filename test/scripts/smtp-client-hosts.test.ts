@@ -2,9 +2,11 @@
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { sleep } from '../../src/lib/async.ts';
+import { systemClock } from '../../src/lib/clock.ts';
 import { staticResolver } from '../../src/dns/resolver.ts';
 import { inetPeer } from '../../src/queue/client/connect.ts';
 import { open } from '../../src/queue/client/open.ts';
+import type { ClientLimits } from '../../src/queue/client/options.ts';
 import { DEFAULT_CLIENT_OPTIONS, testAgent, type TestAgent } from '../support/delivery.ts';
 import { captureLog } from '../support/log-capture.ts';
 import { eventually } from '../support/mail-host.ts';
@@ -240,4 +242,170 @@ test('a connection to a host is shared by the domains that it takes mail for', a
   await agent.deliver({ hop: `smtp:y.test:${port}`, to: ['c@y.test'] });
   assert.equal(sinks[0]?.connections, 1);
   assert.equal(sinks[0]?.messages.length, 2);
+});
+
+test('smtp_sasl_password_maps are asked for the host that is spoken to; a kept connection is for who is logged in there as he would be', async (t) => {
+  const extensions = ['AUTH PLAIN', 'PIPELINING'];
+  const { sinks, hop } = await hostsFor(t, { extensions, connect: () => '421 4.3.2 busy' }, { extensions });
+  const resolver = staticResolver({
+    'x.test': { mx: ['mx1.x.test', 'mx2.x.test'].map((exchange) => ({ exchange, priority: 1 })) },
+    'mx1.x.test': { a: ['127.0.0.1'] },
+    'mx2.x.test': { a: ['127.0.0.2'] },
+  });
+  const asked: string[] = [];
+  let user = 'one';
+  const agent = testAgent(t, {
+    resolver,
+    random: () => 0.5,
+    authInClear: true,
+    credentials: async (next, sender, host) => {
+      asked.push(`${next.kind} ${sender} ${host}`);
+      return host === 'mx2.x.test' ? { user, password: 'x' } : undefined;
+    },
+  });
+  await agent.deliver({ hop, to });
+  assert.deepEqual(asked, ['smtp ana@example.com mx1.x.test', 'smtp ana@example.com mx2.x.test']);
+  const logIns = (): number => sinks[1]?.verbs.filter((verb) => verb === 'AUTH').length ?? 0;
+  await agent.deliver({ hop, to });
+  assert.deepEqual([logIns(), sinks[1]?.connections, sinks[1]?.messages.length], [1, 1, 2]);
+  user = 'two';
+  await agent.deliver({ hop, to });
+  assert.deepEqual([logIns(), sinks[1]?.connections, sinks[1]?.messages.length], [2, 2, 3]);
+});
+
+test('limits that a reload changes count for what comes, and for connections that are kept', async (t) => {
+  const { sinks, hop } = await hostsFor(t, {});
+  let limits: Partial<ClientLimits> = { smtp_connection_cache_time_limit: 60_000 };
+  const resolver = staticResolver({ 'x.test': { a: ['127.0.0.1'] } });
+  const agent = testAgent(t, { resolver, limits: () => limits });
+  const connections = async (): Promise<number> => {
+    assert.equal((await agent.deliver({ hop, to })).outcome.kind, 'delivered');
+    return sinks[0]?.connections ?? 0;
+  };
+  assert.deepEqual([await connections(), await connections(), await connections()], [1, 1, 1]);
+  limits = { smtp_connection_reuse_count_limit: 1 };
+  assert.deepEqual([await connections(), await connections()], [2, 3]);
+  limits = { smtp_connection_cache_time_limit: 60_000 };
+  assert.deepEqual([await connections(), await connections()], [4, 4]);
+  limits = { smtp_connection_cache_time_limit: 0 };
+  assert.deepEqual([await connections(), await connections()], [5, 6]);
+  limits = { connection_cache_size: 0 };
+  assert.deepEqual([await connections(), await connections()], [7, 8]);
+});
+
+test('an address at which nobody answered stands behind the others until minimal_backoff_time is over; it is tried all the same', async (t) => {
+  const { sinks, hop } = await hostsFor(t, undefined, {});
+  const resolver = staticResolver({ 'x.test': { a: ['127.0.0.1', '127.0.0.2'] } });
+  let skew = 0;
+  const clock = { ...systemClock, now: () => systemClock.now() + skew };
+  const limits = { smtp_connection_cache_time_limit: 0 };
+  const agent = testAgent(t, { resolver, clock, limits, random: () => 0.5 });
+  const dials = (): number => agent.events.filter(({ event }) => event === 'queue.host-failed').length;
+  const go = async (): Promise<[number, string]> => {
+    const { outcome } = await agent.deliver({ hop, to });
+    return [dials(), outcome.kind];
+  };
+  assert.deepEqual(await go(), [1, 'delivered']);
+  assert.deepEqual(await go(), [1, 'delivered'], 'the dead one is behind the other');
+  skew = -60_000;
+  assert.deepEqual(await go(), [2, 'delivered'], 'the clock was set back: nothing is known of its age');
+  skew = 0;
+  assert.deepEqual(await go(), [2, 'delivered']);
+  skew = 240_001;
+  assert.deepEqual(await go(), [3, 'delivered'], 'its time is over');
+  assert.deepEqual(await go(), [3, 'delivered']);
+  await sinks[1]?.stop();
+  assert.deepEqual(await go(), [5, 'deferred'], 'both are tried');
+  const second = await new SmtpSink({ host: '127.0.0.2', port: Number(hop.split(':').at(-1)) }).start();
+  t.after(() => second.stop());
+  assert.deepEqual(await go(), [6, 'delivered'], 'of two dead ones the order is the usual one');
+  assert.deepEqual(await go(), [6, 'delivered'], 'the one that answered is dead no more');
+});
+
+test('a host that takes the connection and says nothing counts as dead too, one that answers does not', async (t) => {
+  for (const [connect, dead] of [
+    [() => ({ hang: true }), true],
+    [() => ({ drop: 'end' as const }), true],
+    [() => '421 4.3.2 busy', false],
+  ] as const) {
+    const { sinks, hop } = await hostsFor(t, { connect }, {});
+    const resolver = staticResolver({ 'x.test': { a: ['127.0.0.1', '127.0.0.2'] } });
+    const limits = { smtp_connection_cache_time_limit: 0, smtp_helo_timeout: 100 };
+    const agent = testAgent(t, { resolver, limits, random: () => 0.5 });
+    for (let i = 0; i < 3; i++) assert.equal((await agent.deliver({ hop, to })).outcome.kind, 'delivered');
+    assert.equal(sinks[0]?.connections, dead ? 1 : 3);
+  }
+});
+
+test('a list of next hops: each in its order, where the one before cannot be reached, puts off, or does not exist', async (t) => {
+  const late: SinkOptions = { rcpt: (line) => (line.includes('late@') ? '450 4.2.0 later' : undefined) };
+  const { sinks, hop } = await hostsFor(t, late, undefined, {});
+  const port = hop.split(':').at(-1);
+  const at = (n: number): string => `[127.0.0.${n}]:${port}`;
+  const agent = testAgent(t, { limits: { smtp_mx_session_limit: 1, smtp_connection_cache_time_limit: 0 } });
+  const list = `smtp:${at(2)}, [nowhere.test], ${at(1)}, ${at(3)}`;
+  const { outcomes, site } = await agent.deliver({ hop: list, to: ['ok@x.test', 'late@x.test'] });
+  assert.deepEqual(
+    Object.values(outcomes).map((outcome) => outcome.kind === 'delivered' && outcome.relay),
+    [1, 3].map((n) => `127.0.0.${n}[127.0.0.${n}]:${port}`),
+    'smtp_mx_session_limit counts for each next hop',
+  );
+  assert.equal(site, 'up');
+  await agent.deliver({ hop: `smtp:${at(3)}, ${at(1)}`, to });
+  assert.deepEqual(counts(sinks), [1, 0, 2], 'the second is not asked when the first takes it');
+  const none = await agent.deliver({ hop: `smtp:${at(2)}, [nowhere.test]`, to });
+  assert.deepEqual([none.outcome.kind, none.outcome.status, none.site], ['deferred', '4.3.5', 'down']);
+  // What is final at one is final.
+  const no = await hostsFor(t, { rcpt: () => '550 5.1.1 no' }, {});
+  const two = `smtp:${no.hop.slice(5).replace('x.test', '[127.0.0.1]')}, ${no.hop.slice(5).replace('x.test', '[127.0.0.2]')}`;
+  assert.equal((await agent.deliver({ hop: two, to })).outcome.kind, 'failed');
+  assert.equal(no.sinks[1]?.connections, 0);
+});
+
+test('a list ends where mail would come back to ourselves, as with smtp(8)', async (t) => {
+  const sink = await new SmtpSink({ host: '127.0.0.3' }).start();
+  t.after(() => sink.stop());
+  const resolver = staticResolver({
+    'loop.test': { mx: ['client.test'] },
+    'second.test': {
+      mx: [
+        { exchange: 'first.test', priority: 1 },
+        { exchange: 'client.test', priority: 2 },
+      ],
+    },
+    'first.test': { a: ['127.0.0.4'] },
+    'client.test': { a: ['192.0.2.1'] },
+  });
+  const agent = testAgent(t, { resolver });
+  const looping = await agent.deliver({ hop: `smtp:loop.test, [127.0.0.3]:${sink.port}`, to });
+  assert.deepEqual([looping.outcome.kind, looping.outcome.status], ['failed', '5.4.6']);
+  const backup = await agent.deliver({ hop: `smtp:second.test, [127.0.0.3]:${sink.port}`, to });
+  assert.equal(backup.outcome.kind, 'deferred');
+  assert.equal(sink.connections, 0);
+});
+
+test('a connection is kept for a list by its first next hop only', async (t) => {
+  const { sinks, hop } = await hostsFor(t, {}, {});
+  const port = hop.split(':').at(-1);
+  const agent = testAgent(t);
+  const list = `smtp:[127.0.0.1]:${port}, [127.0.0.2]:${port}`;
+  for (let i = 0; i < 3; i++) await agent.deliver({ hop: list, to });
+  assert.deepEqual(
+    sinks.map(({ connections }) => connections),
+    [1, 0],
+  );
+  await sinks[0]?.stop();
+  await eventually(async () => sinks[0]?.open === 0, 'the first is gone');
+  for (let i = 0; i < 3; i++) assert.equal((await agent.deliver({ hop: list, to })).outcome.kind, 'delivered');
+  assert.deepEqual(
+    sinks.map(({ connections, messages }) => [connections, messages.length]),
+    [
+      [1, 3],
+      [1, 3],
+    ],
+  );
+  const back = await new SmtpSink({ port: Number(port) }).start();
+  t.after(() => back.stop());
+  await agent.deliver({ hop: list, to });
+  assert.equal(back.messages.length, 1, 'the first is there again');
 });

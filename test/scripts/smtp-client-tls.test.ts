@@ -1,8 +1,9 @@
 // TLS towards other servers: levels, certificates, servers that do it badly, AUTH, REQUIRETLS.
 import assert from 'node:assert/strict';
+import { createHash, X509Certificate } from 'node:crypto';
 import { test, type TestContext } from 'node:test';
 import { staticResolver } from '../../src/dns/resolver.ts';
-import type { ClientOptions, TlsLevel } from '../../src/queue/client/options.ts';
+import type { ClientOptions, TlsLevel, TlsPolicy } from '../../src/queue/client/options.ts';
 import type { Outcome } from '../../src/queue/types.ts';
 import { makeSelfSigned } from '../support/certificate.ts';
 import { MESSAGE, testAgent, type TestAgent } from '../support/delivery.ts';
@@ -23,10 +24,12 @@ async function sinkFor(t: TestContext, options: SinkOptions, name = 'mx.x.test')
   t.after(() => sink.stop());
   return { sink, hop: `smtp:x.test:${sink.port}` };
 }
-const agentFor = (t: TestContext, level: TlsLevel, options: Partial<ClientOptions> = {}): TestAgent =>
+type AgentOptions = Partial<Omit<ClientOptions, 'roots'>> & { readonly roots?: string };
+const agentFor = (t: TestContext, level: TlsLevel, { roots, ...options }: AgentOptions = {}): TestAgent =>
   testAgent(t, {
     resolver,
     tlsPolicy: () => ({ level }),
+    ...(roots === undefined ? {} : { roots: async () => roots }),
     ...options,
     limits: { smtp_starttls_timeout: 300, smtp_helo_timeout: 1_000 },
   });
@@ -59,6 +62,45 @@ test('levels against a server with a certificate that nobody knows, one that is 
     assert.equal(sink.messages[0]?.secure, outcome.kind === 'delivered' ? level !== 'none' : undefined);
     if (outcome.kind === 'delivered' && level !== 'none')
       assert.deepEqual(sink.verbs.slice(0, 3), ['EHLO', 'STARTTLS', 'EHLO'], 'asked again behind the handshake');
+  }
+});
+
+test('fingerprints of a certificate or a key count whoever signed it; others do not, and no password goes there', async (t) => {
+  const { cert } = await pairFor('other.test');
+  const x509 = new X509Certificate(cert);
+  const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
+  const key = sha256(x509.publicKey.export({ type: 'spki', format: 'der' }));
+  for (const [fingerprint, expected] of [
+    [sha256(x509.raw), /^delivered verified$/],
+    [key, /^delivered verified$/],
+    ['0'.repeat(64), new RegExp(`^deferred 4\\.7\\.5 Cannot start TLS with .*fingerprints that are wanted.*${key}$`)],
+  ] as const) {
+    const { sink, hop } = await sinkFor(t, { extensions: ['AUTH PLAIN'] }, 'other.test');
+    const agent = agentFor(t, 'may', {
+      tlsPolicy: () => ({ level: 'fingerprint', fingerprints: [fingerprint] }),
+      credentials: () => ({ user: 'ana', password: 'secret' }),
+    });
+    assert.match(told((await agent.deliver({ hop, to })).outcome), expected);
+    assert.equal(sink.verbs.includes('AUTH'), expected.source.includes('delivered'));
+  }
+});
+
+test('names to match, protocols, and a policy that forbids a host', async (t) => {
+  const roots = (await pairFor('other.test')).cert;
+  const cases: readonly (readonly [TlsPolicy, RegExp])[] = [
+    [{ level: 'verify', names: ['hostname'] }, /^deferred 4\.7\.5 .*certificate is not for mx\.x\.test$/],
+    [{ level: 'verify', names: ['hostname', 'other.test'] }, /^delivered verified$/],
+    [{ level: 'secure', names: ['nexthop', 'dot-nexthop'] }, /certificate is not for x\.test, \.x\.test$/],
+    [{ level: 'secure', names: ['.test'] }, /^delivered verified$/],
+    [{ level: 'encrypt', minVersion: 'TLSv1.3' }, /^deferred 4\.7\.5 .*(version|protocol)/i],
+    [{ level: 'encrypt', maxVersion: 'TLSv1.2', ciphers: 'HIGH:!aNULL:!eNULL' }, /^delivered encrypted$/],
+    [{ level: 'refused', status: '4.7.5', reason: 'not here' }, /^deferred 4\.7\.5 not here$/],
+  ];
+  for (const [policy, expected] of cases) {
+    const { sink, hop } = await sinkFor(t, { tlsVersion: 'TLSv1.2' }, 'other.test');
+    const agent = agentFor(t, 'may', { roots, tlsPolicy: () => policy });
+    assert.match(told((await agent.deliver({ hop, to })).outcome), expected, JSON.stringify(policy));
+    if (policy.level === 'refused') assert.equal(sink.connections, 0);
   }
 });
 

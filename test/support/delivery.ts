@@ -37,7 +37,7 @@ export interface TestAgent {
 }
 
 export const DEFAULT_CLIENT_OPTIONS: ClientOptions = {
-  limits: DEFAULT_CLIENT_LIMITS,
+  limits: () => DEFAULT_CLIENT_LIMITS,
   hostname: 'client.test',
   resolver: staticResolver(),
   clock: systemClock,
@@ -54,14 +54,16 @@ export const DEFAULT_CLIENT_OPTIONS: ClientOptions = {
 /** An agent that is closed with the test. Limits are the usual ones where `limits` says nothing. */
 export function testAgent(
   t: TestContext,
-  options: Partial<Omit<ClientOptions, 'limits'>> & { readonly limits?: Partial<ClientLimits> } = {},
+  options: Partial<Omit<ClientOptions, 'limits'>> & {
+    readonly limits?: Partial<ClientLimits> | (() => Partial<ClientLimits>);
+  } = {},
 ): TestAgent {
   const { logger, events } = captureLog();
   const agent = createDeliveryAgent({
     ...DEFAULT_CLIENT_OPTIONS,
     logger,
     ...options,
-    limits: { ...DEFAULT_CLIENT_LIMITS, ...options.limits },
+    limits: () => ({ ...DEFAULT_CLIENT_LIMITS, ...(typeof options.limits === 'function' ? options.limits() : options.limits) }),
   });
   t.after(() => agent.close());
   let id = 0;

@@ -1,4 +1,5 @@
 // A maildrop with a pickup over it that hands in to a test, and sendmail with settings that lead there.
+import assert from 'node:assert/strict';
 import { chmod, chown, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
@@ -7,6 +8,7 @@ import type { Clock } from '../../src/lib/clock.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { corruptFolder, makeMaildrop, maildropFolder, pickupFolder } from '../../src/maildrop/folder.ts';
 import type { DropFailure } from '../../src/maildrop/hand-in.ts';
+import type { Answer } from '../../src/maildrop/probe.ts';
 import { MaildropPickup, type PickupOptions } from '../../src/maildrop/pickup.ts';
 import { DEFAULT_SMTP_LIMITS } from '../../src/smtp/limits.ts';
 import { runCommand } from '../../src/cli/main.ts';
@@ -38,6 +40,13 @@ export class MaildropHouse {
   readonly settingsFile: string;
   readonly accepted: HandedIn[] = [];
   readonly bounced: (HandedIn & { readonly failures: readonly DropFailure[] })[] = [];
+  /** Who was asked for by way of the queue, and what was reported of the others. */
+  readonly probed: { readonly id: string; readonly recipients: readonly { address: string; orcpt?: string }[] }[] = [];
+  readonly answered: { readonly id: string; readonly answers: readonly Answer[] }[] = [];
+  onProbe: () => void | Promise<void> = () => undefined;
+  onAnswers: () => void = () => undefined;
+  /** What is wrong with a mailbox. */
+  onCheck: (address: string) => void = () => undefined;
   readonly events: LogEvent[];
   /** Asked before a message is accepted: what it throws is what accept throws. */
   onAccept: (message: HandedIn) => void | Promise<void> = () => undefined;
@@ -79,6 +88,20 @@ export class MaildropHouse {
           const one = await look(message);
           await this.onAccept(one);
           this.accepted.push(one);
+        },
+        probe: {
+          checkMailbox: async (address) => this.onCheck(address),
+          queue: {
+            enqueue: async ({ id, envelope }, recipients) => {
+              assert.equal(envelope.trace, 'verify');
+              await this.onProbe();
+              this.probed.push({ id, recipients: recipients.map(({ notify: _, ...one }) => one) });
+            },
+          },
+          report: async ({ id }, answers) => {
+            this.onAnswers();
+            this.answered.push({ id, answers });
+          },
         },
         bounce: async (message, failures) => {
           const one = await look(message);

@@ -3,7 +3,9 @@ import type { CommandQueue } from '../../src/cli/queue/command-queue.ts';
 import type { WithQueue } from '../../src/cli/queue/open.ts';
 import { MailError } from '../../src/lib/errors.ts';
 import { memorySource } from '../../src/message/source.ts';
+import { formatHead } from '../../src/queue/store/queue-file.ts';
 import type {
+  FileLayout,
   QueuedEnvelope,
   QueuedMessage,
   QueuedRecipient,
@@ -58,6 +60,7 @@ export class MemoryQueue implements CommandQueue {
   readonly #messages = new Map<string, [QueuedMessage, Buffer]>();
   /** Thrown by whatever is asked next. */
   failure: MailError | undefined;
+  isRun = false;
 
   add(id: string, message: MadeMessage = {}): this {
     this.#messages.set(id, makeMessage(id, message));
@@ -77,6 +80,12 @@ export class MemoryQueue implements CommandQueue {
   find(id: string): Promise<QueuedMessage | undefined> {
     this.#check();
     return Promise.resolve(this.#messages.get(id)?.[0]);
+  }
+  layout(id: string): Promise<FileLayout> {
+    const found = this.#messages.get(id)?.[0];
+    if (!found) return Promise.reject(new MailError('corrupt', 'QUEUE_FILE_MISSING', 'The message is missing'));
+    const { head, places } = formatHead(found.envelope, found.size, found.recipients);
+    return Promise.resolve({ envelope: head.indexOf('\n') + 1, recipients: places, message: head.length });
   }
   stats(): Promise<QueueStats> {
     this.#check();
@@ -106,6 +115,16 @@ export class MemoryQueue implements CommandQueue {
   }
   requeue(filter: QueueFilter): Promise<number> {
     return this.#change(filter, (one) => ({ ...one, state: 'ready', attempts: 0, lastFailure: undefined }));
+  }
+  async expire(filter: QueueFilter): Promise<number> {
+    const fresh = this.#matching(filter).filter(({ envelope }) => envelope.expire === undefined);
+    for (const message of fresh) {
+      const { id } = message.envelope;
+      const [, bytes = Buffer.alloc(0)] = this.#messages.get(id) ?? [];
+      this.#messages.set(id, [{ ...message, envelope: { ...message.envelope, expire: true } }, bytes]);
+      await this.retry({ ids: [id] });
+    }
+    return fresh.length;
   }
   remove(filter: QueueFilter): Promise<number> {
     return this.#change(filter, () => undefined);

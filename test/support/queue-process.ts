@@ -2,13 +2,19 @@
 //
 //   add ID BYTES     done | failed KIND CODE
 //   work             settles everything that is ready until the queue is empty; gives the ids, each as often as it was taken
+//   run HOP          runs the queue with the real client, to this next hop; answers at once
 //   close            ends
 import { createInterface } from 'node:readline';
 import { systemClock } from '../../src/lib/clock.ts';
 import { MailError } from '../../src/lib/errors.ts';
 import { silentLogger } from '../../src/lib/logger.ts';
+import { createDeliveryAgent } from '../../src/queue/client/agent.ts';
+import { parseNextHop } from '../../src/queue/next-hop.ts';
+import { QueueRunner } from '../../src/queue/runner.ts';
+import { DEFAULT_QUEUE_LIMITS } from '../../src/queue/scheduler/limits.ts';
 import { openQueueStore } from '../../src/queue/store/store.ts';
 import { numberedMessage } from './crash.ts';
+import { DEFAULT_CLIENT_OPTIONS } from './delivery.ts';
 import { DESTINATION, queued } from './queue-store.ts';
 
 const [, , directory = ''] = process.argv;
@@ -39,9 +45,29 @@ async function work(): Promise<string> {
   return taken.join(' ');
 }
 
+/** As a worker that has the lease, but for reports: nobody is told of failures. */
+function runQueue(hop: string): void {
+  new QueueRunner({
+    store,
+    transports: { resolve: async () => parseNextHop(hop) },
+    agent: createDeliveryAgent(DEFAULT_CLIENT_OPTIONS),
+    reporter: { report: async () => undefined, trace: async () => undefined },
+    lease: async () => () => undefined,
+    limits: () => DEFAULT_QUEUE_LIMITS,
+    clock: systemClock,
+    monotonic: () => performance.now(),
+    random: Math.random,
+    logger: silentLogger,
+  }).start();
+}
+
 async function run(line: string): Promise<string> {
   const [verb = '', id = '', bytes = '0'] = line.split(' ');
   if (verb === 'work') return work();
+  if (verb === 'run') {
+    runQueue(id);
+    return 'running';
+  }
   if (verb === 'close') {
     await store.close();
     process.exit(0);

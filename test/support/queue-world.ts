@@ -5,7 +5,15 @@ import { MailError } from '../../src/lib/errors.ts';
 import { memorySource, type MessageSource } from '../../src/message/source.ts';
 import type { JobEnd } from '../../src/queue/scheduler/destination.ts';
 import { DEFAULT_QUEUE_LIMITS, type QueueLimits } from '../../src/queue/scheduler/limits.ts';
-import type { Job, NewMessage, QueuedRecipient, QueueStore, RecipientState, Settlement } from '../../src/queue/types.ts';
+import type {
+  Job,
+  NewMessage,
+  QueuedEnvelope,
+  QueuedRecipient,
+  QueueStore,
+  RecipientState,
+  Settlement,
+} from '../../src/queue/types.ts';
 import { captureLog } from './log-capture.ts';
 
 /** Lets everything run that waits for nothing but its turn: promises, and the word of a change. */
@@ -102,11 +110,13 @@ export class ListStore {
     }
     return next;
   }
-  async readyDestinations(after: string, limit: number): Promise<string[]> {
+  async readyDestinations(after: string, limit: number, busy: ReadonlyMap<string, number> = new Map()): Promise<string[]> {
     this.calls.readyDestinations++;
     this.#check('readyDestinations');
-    const ready = this.rows.filter(({ recipient }) => recipient.state === 'ready');
-    const names = [...new Set(ready.map(({ recipient }) => recipient.destination))].sort();
+    const ready = new Map<string, number>();
+    for (const { recipient } of this.rows)
+      if (recipient.state === 'ready') ready.set(recipient.destination, (ready.get(recipient.destination) ?? 0) + 1);
+    const names = [...ready].flatMap(([name, count]) => (count > (busy.get(name) ?? 0) ? [name] : [])).sort();
     return [...names.filter((name) => name > after), ...names.filter((name) => name <= after)].slice(0, limit);
   }
   async jobs(destination: string, limit: number, recipientsEach: number, busy: ReadonlySet<string>): Promise<Job[]> {
@@ -151,6 +161,13 @@ export class ListStore {
     }
     this.#changed();
   }
+  /** As `postsuper -e`. */
+  expire(id: string): void {
+    const found = this.rows.find(({ message }) => message.envelope.id === id)?.message;
+    const message = found && { ...found, envelope: { ...found.envelope, expire: true as const } };
+    this.rows = this.rows.map((row) => (message && row.message === found ? { ...row, message } : row));
+    this.#changed();
+  }
   /** As `buzon queue flush`. */
   retry(now: number): void {
     for (const row of this.rows)
@@ -186,13 +203,23 @@ export interface MessageOptions {
   readonly sender?: string;
   readonly arrived?: number;
   readonly notify?: readonly ('NEVER' | 'SUCCESS' | 'FAILURE' | 'DELAY')[];
+  readonly expire?: true;
+  readonly trace?: QueuedEnvelope['trace'];
 }
 
 /** One with `recipients` of one destination, `smtp:example.com` from the addresses' domain. */
 export function newMessage(id: string, recipients: readonly string[], options: MessageOptions = {}): NewMessage {
-  const { sender = 'ana@example.test', arrived = Date.UTC(2026, 10, 25), notify } = options;
+  const { sender = 'ana@example.test', arrived = Date.UTC(2026, 10, 25), notify, expire, trace } = options;
   return {
-    envelope: { id, sender, arrived, smtpUtf8: false, bodyType: '7BIT' },
+    envelope: {
+      id,
+      sender,
+      arrived,
+      smtpUtf8: false,
+      bodyType: '7BIT',
+      ...(expire ? { expire } : {}),
+      ...(trace ? { trace } : {}),
+    },
     source: memorySource(Buffer.from('Subject: x\r\n\r\nhello\r\n')),
     recipients: recipients.map((address) => ({
       address,
@@ -205,6 +232,8 @@ export function newMessage(id: string, recipients: readonly string[], options: M
 /** A job under way, which the test ends. */
 export interface Running {
   readonly job: Job;
+  /** By the clock that only runs forward. */
+  readonly began: number;
   end(end?: JobEnd): void;
 }
 
@@ -220,13 +249,15 @@ export class SchedulerWorld {
   /** Milliseconds that a job takes and how it ends; undefined: the test ends it. */
   answer: (job: Job) => { readonly took: number; readonly end?: JobEnd } | undefined = () => undefined;
   limits: QueueLimits;
+  /** In place of these, by destination. */
+  readonly limitsOf: Record<string, Partial<QueueLimits>> = {};
   readonly scheduler: Scheduler;
 
   constructor(limits: Partial<QueueLimits> = {}) {
     this.limits = { ...DEFAULT_QUEUE_LIMITS, ...limits };
     const options: SchedulerOptions = {
       store: this.store,
-      limits: () => this.limits,
+      limits: (destination = '') => ({ ...this.limits, ...this.limitsOf[destination] }),
       run: (job) => this.#run(job),
       suspend: async (job, cause) => {
         this.suspended.push(job);
@@ -246,6 +277,7 @@ export class SchedulerWorld {
     return new Promise((resolve) => {
       const running: Running = {
         job,
+        began: this.clocks.monotonic(),
         end: (end = { site: 'up' }) => {
           this.running.splice(this.running.indexOf(running), 1);
           const settling =
@@ -286,6 +318,10 @@ export class SchedulerWorld {
   }
   runningAt(domain: string): number {
     return this.running.filter(({ job }) => job.destination === `smtp:${domain}`).length;
+  }
+  /** Jobs that have been under way for less than `ms` milliseconds. */
+  youngerThan(ms: number): number {
+    return this.running.filter(({ began }) => this.clocks.monotonic() - began < ms).length;
   }
   /** Ends the oldest jobs to a domain, `count` of them. */
   async end(domain: string, count: number, end?: JobEnd): Promise<void> {

@@ -36,6 +36,8 @@ export interface SinkOptions {
   readonly extensions?: readonly string[];
   /** For STARTTLS. */
   readonly tls?: { readonly cert: string; readonly key: string };
+  /** Of TLS, at most. */
+  readonly tlsVersion?: 'TLSv1.2';
   /** A path of a unix socket instead of a port. */
   readonly path?: string;
   readonly host?: string;
@@ -254,14 +256,17 @@ class Conversation {
     return lines.map((line, i) => `250${i === lines.length - 1 ? ' ' : '-'}${line}`).join('\r\n');
   }
   #startTls(): void {
-    const { tls } = this.#sink.options;
+    const { tls, tlsVersion } = this.#sink.options;
     const raw = this.#socket;
     raw.removeAllListeners('data');
     this.#input = '';
     this.#at = 0;
     this.#secure = true;
     this.#reset();
-    this.#socket = new TLSSocket(raw, { isServer: true, secureContext: createSecureContext(tls ?? {}) });
+    this.#socket = new TLSSocket(raw, {
+      isServer: true,
+      secureContext: createSecureContext({ ...tls, ...(tlsVersion ? { maxVersion: tlsVersion } : {}) }),
+    });
     this.#listen(this.#socket);
   }
   #reset(): void {

@@ -21,10 +21,11 @@ test('next hops that cannot be are named, in settings and tables; good ones are 
   const folder = await tempFolder(t);
   assert.deepEqual(
     await findings(folder, {
-      relayhost: '[hub.test]:587',
+      relayhost: '[hub.test]:587, [hub2.test]',
       default_transport: 'smtp',
       virtual_transport: 'lmtp:unix:/run/dovecot/lmtp',
       transport_maps: 'inline:{ {far.test = smtp:[x]:26}, {own.test = :}, {no.test = error:5.1.1 gone}, {l.test = virtual:} }',
+      sender_dependent_default_transport_maps: 'inline:{ {a@b.test = DUNNO}, {@c.test = smtp:[x]:25}, {@d.test = smtp} }',
       sender_dependent_relayhost_maps: 'inline:{ {a@b.test = DUNNO}, {@c.test = [x]:25} }',
       smtp_bind_address_maps: 'inline:{ a.test=192.0.2.1 }',
       account_send_limit_maps: 'inline:{ a@b.test=unlimited }',
@@ -37,7 +38,8 @@ test('next hops that cannot be are named, in settings and tables; good ones are 
       default_transport: 'uucp:x',
       virtual_transport: 'lmtp:unix:private/dovecot-lmtp',
       transport_maps: 'inline:{ {far.test = carrier:pigeon} }',
-      sender_dependent_relayhost_maps: 'inline:{ {@c.test = a b} }',
+      sender_dependent_default_transport_maps: 'inline:{ {@c.test = carrier:pigeon}, {@d.test = :[x]} }',
+      sender_dependent_relayhost_maps: 'inline:{ {@c.test = [a], b!} }',
       smtp_bind_address_maps: 'inline:{ a.test=b.test }',
       account_send_limit_maps: 'inline:{ {a@b.test = messages=1} }',
     }),
@@ -46,6 +48,8 @@ test('next hops that cannot be are named, in settings and tables; good ones are 
       'error TRANSPORT_BAD virtual_transport',
       'error TRANSPORT_BAD relayhost',
       'error ROUTE_BAD transport_maps far.test',
+      'error ROUTE_BAD sender_dependent_default_transport_maps @c.test',
+      'error ROUTE_BAD sender_dependent_default_transport_maps @d.test',
       'error ROUTE_BAD sender_dependent_relayhost_maps @c.test',
       'error ROUTE_BAD smtp_bind_address_maps a.test',
       'error ROUTE_BAD account_send_limit_maps a@b.test',

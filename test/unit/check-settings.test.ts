@@ -366,6 +366,38 @@ test('MTA-STS: a policy without its record, and one that is not there', async (t
   ]);
 });
 
+test('MTA-STS as this server serves it: the mx must be one of ours, the id the policy’s, the certificate for its host', async (t) => {
+  const { at, codes, check } = await host(t);
+  const { cert, key } = await createSelfSigned({ names: ['mail.example.com', 'mta-sts.example.com'] });
+  await writeFile(at('sts.pem'), cert);
+  await writeFile(at('sts.key'), key, { mode: 0o600 });
+  const listeners = '[{protocol: smtp}, {protocol: https}]';
+  const certificates = `[{cert: ${at('sts.pem')}, key: ${at('sts.key')}}]`;
+  assert.deepEqual(await codes({ listeners }), ['error TLS_NAME_MISSING mta-sts.example.com']);
+  assert.deepEqual(await codes({ listeners, certificates }), []);
+  // The guide's trap.
+  const trap = { listeners, certificates, mta_sts_mx: 'example.com' };
+  assert.deepEqual(await codes(trap), ['error MTASTS_MX example.com']);
+  assert.match(
+    (await check(trap)).find(({ code }) => code === 'MTASTS_MX')?.text ?? '',
+    /allows example\.com and not its MX mail\.example\.com/,
+  );
+  assert.deepEqual(await codes({ ...trap, mta_sts_mode: 'none' }), []);
+  assert.deepEqual(
+    await codes({ ...trap, mta_sts_policies: '[{domain: example.com, mx: mail.example.com}, {domain: far.test}]' }),
+    ['warning MTASTS_NO_DOMAIN far.test'],
+  );
+  const resolver = staticResolver(RIGHT);
+  const stale = (await check({ listeners, certificates }, { resolver })).find(({ code }) => code === 'MTASTS_ID');
+  assert.match(stale?.text ?? '', /says id=[A-Za-z0-9]+, of another policy/);
+  const id = /id=([0-9a-f]{20});/.exec(stale?.right ?? '')?.[1] ?? '';
+  const told = staticResolver({ ...RIGHT, '_mta-sts.example.com': { txt: [`v=STSv1; id=${id};`] } });
+  assert.deepEqual(await codes({ listeners, certificates }, { resolver: told }), []);
+  assert.deepEqual(await codes({ listeners, certificates, mta_sts_max_age: '1d' }, { resolver: told }), [
+    'error MTASTS_ID example.com',
+  ]);
+});
+
 test('row 44: a name server without an answer ends the questions after three, as warnings', async (t) => {
   const { codes } = await host(t);
   const asked: string[] = [];

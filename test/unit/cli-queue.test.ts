@@ -121,6 +121,7 @@ test('queue list, show, stats: JSON lines have the keys that the usage names', a
     bodyType: '7BIT',
     smtpUtf8: false,
     requireTls: false,
+    expire: false,
     recipients: [
       {
         address: 'bob@remote.test',

@@ -54,6 +54,7 @@ test('arguments that cannot be end with EX_USAGE', async (t) => {
     ['-bX'],
     ['-V', 'ñ', 'x'],
     ['-bv'],
+    ['-bv', '-t'],
     ['-t'],
   ])
     assert.equal((await house.sendmail(args, 'Subject: x\n\n')).status, 64, args.join(' '));
@@ -157,13 +158,37 @@ test('lines end as they come, and at a dot unless -i says otherwise; fed a byte 
   }
 });
 
+test('-bv reads nothing and writes a question; -v asks for a report of what is sent', async (t) => {
+  const house = await MaildropHouse.make(t);
+  const asked = await house.sendmail(
+    ['-bv', '-f', 'me@example.test', 'root', 'x@far.test', 'jos\u00e9@far.test'],
+    'Subject: never\n\nread\n',
+  );
+  assert.deepEqual([asked.status, asked.stdout], [0, 'Mail Delivery Status Report will be mailed to <me@example.test>.\n']);
+  const sent = await house.sendmail(['-v', '-f', 'me@example.test', 'root'], 'Subject: x\n\nbody\n');
+  assert.match(sent.stdout, /^Mail Delivery Status Report will be mailed to <me@example\.test>\.\n$/);
+  const quiet = await house.sendmail(['-f', 'me@example.test', 'root'], 'Subject: y\n\nbody\n');
+  assert.deepEqual([quiet.status, quiet.stdout], [0, '']);
+  const dropped = await house.dropped();
+  const traces = new Map(dropped.map(({ envelope, message }) => [/^Subject: (\w+)/m.exec(message)?.[1], envelope['trace']]));
+  assert.deepEqual(
+    traces,
+    new Map<unknown, unknown>([...traces.keys()].map((key) => [key, { probe: 'verify', x: 'record' }[key ?? '']])),
+  );
+  assert.deepEqual([...traces.keys()].sort(), ['probe', 'x', 'y']);
+  const probe = dropped.find(({ envelope }) => envelope['trace'] === 'verify');
+  assert.deepEqual(probe?.envelope['recipients'], ['root@mail.example.test', 'x@far.test', 'jos\u00e9@far.test']);
+  const text = Buffer.from(probe.message, 'latin1').toString('utf8');
+  assert.match(text, /^Subject: probe\r\nTo: root@mail\.example\.test,\r\n\tx@far\.test,\r\n\tjos\u00e9@far\.test\r\nDate: /);
+  assert.match(text, /\r\nFrom: .*me@example\.test>?\r\n\r\n$/);
+});
+
 test('exit statuses: a bad address, a message that is too large, no maildrop, wrong settings', async (t) => {
   const house = await MaildropHouse.make(t, undefined, 'message_size_limit: 1000\n');
   assert.equal((await house.sendmail(['a@b@c'], 'Subject: x\n\n')).status, 65);
   assert.equal((await house.sendmail(['-f', 'x y z@', 'root'], 'Subject: x\n\n')).status, 65);
   assert.equal((await house.sendmail(['-t'], 'To: <a@b\0c.test>\n\n')).status, 65);
   assert.equal((await house.sendmail(['root'], `Subject: x\n\n${'x'.repeat(1000)}\n`)).status, 69);
-  assert.equal((await house.sendmail(['-bv', 'root'], 'Subject: x\n\n')).status, 69);
   assert.deepEqual(await house.names('maildrop'), [], 'nothing is left of them');
   await rm(house.path(), { recursive: true });
   assert.equal((await house.sendmail(['root'], 'Subject: x\n\n')).status, 75);

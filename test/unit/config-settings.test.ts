@@ -78,6 +78,17 @@ virtual_uid_maps: static:5000
   assert.deepEqual(settings.virtual_uid_maps, ['static:5000']);
 });
 
+test('local_recipient_maps: the users of the host and alias_maps; nothing at all is no check', () => {
+  const maps = (text: string) => read(`alias_maps: hash:/etc/aliases\n${text}`).local_recipient_maps;
+  assert.deepEqual(maps(''), ['unix:passwd.byname', 'hash:/etc/aliases']);
+  assert.deepEqual(maps('local_recipient_maps: unix:passwd.byname, proxy:hash:own'), [
+    'unix:passwd.byname',
+    'hash:/etc/buzon/own',
+  ]);
+  for (const none of ['', ' ""', ' []']) assert.deepEqual(maps(`local_recipient_maps:${none}`), [], none);
+  assert.match(problems('hostname: a.b\nlocal_recipient_maps: unix:group.byname')[0] ?? '', /no unix: tables/);
+});
+
 test('without a list of domains, the keys of the tables are the domains, as in Postfix', () => {
   assert.deepEqual(read('virtual_mailbox_maps: hash:/etc/postfix/vmailbox').virtual_mailbox_domains, [
     'hash:/etc/postfix/vmailbox',
@@ -177,7 +188,7 @@ const WRONG: readonly (readonly [name: string, text: string, expected: readonly 
   [
     'a missing part',
     'hostname: a.b\nlisteners: [{port: 25}]',
-    ['2:13: listeners[0].protocol: it is missing; write one of smtp, submission, submissions, imap, imaps'],
+    ['2:13: listeners[0].protocol: it is missing; write one of smtp, submission, submissions, imap, imaps, http, https'],
   ],
   [
     'a value where a group belongs',

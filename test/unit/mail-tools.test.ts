@@ -98,13 +98,13 @@ test('a Maildir that was read keeps its names and has its UIDs', async (t) => {
 
 test('mail replies: to all or to the author, with what threads need', async (t) => {
   const at = await desk(t);
-  const result = await at.run(['mail', '-N', '-f', at.maildir], 'r 1\nhola\n.\nR 1\njust you\n.\nq\n');
+  const result = await at.run(['mail', '-N', '-f', at.maildir], 'r 1\n~s is text\nhola\n.\nR 1\njust you\n.\nq\n');
   assert.equal(result.status, 0, result.stderr);
   const sent = await at.house.dropped();
   const all = sent.find(({ message }) => message.includes('hola'));
   assert.deepEqual(all?.envelope['recipients'], ['ana@example.test', 'me@x.test', 'c@x.test']);
   assert.match(all.message, /^Subject: Re: one\r\nIn-Reply-To: <1@x>\r\nReferences: <1@x>\r\n/m);
-  assert.ok(all.message.endsWith('\r\n\r\nhola\r\n'));
+  assert.ok(all.message.endsWith('\r\n\r\n~s is text\r\nhola\r\n'));
   assert.deepEqual(sent.find(({ message }) => message.includes('just you'))?.envelope['recipients'], ['ana@example.test']);
   assert.deepEqual((await readdir(join(at.maildir, 'cur'))).sort(), ['1.M1.h:2,RS', '2.M2.h:2,S']);
 });

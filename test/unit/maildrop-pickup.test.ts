@@ -42,6 +42,81 @@ test('a message is handed in once, with CRLF and a Received field that names its
   assert.deepEqual([await house.names('maildrop'), await house.names('pickup')], [[], []]);
 });
 
+/** A file of `sendmail -bv`. */
+async function ask(house: MaildropHouse, recipients: readonly string[], sender = 'me@example.test'): Promise<void> {
+  const head = formatHead({ sender, recipients, trace: 'verify' });
+  await writeFile(house.path(NAME), Buffer.concat([head, Buffer.from('Subject: probe\r\n\r\n')]));
+  await chmod(house.path(NAME), 0o640);
+}
+
+test('a question is delivered to nobody: mailboxes are looked up, the queue asks for others, what is known is reported', async (t) => {
+  const house = await MaildropHouse.make(t, {
+    mailboxes: { 'ana@example.test': 'example.test/ana/', 'full@example.test': 'example.test/full/' },
+    aliases: { root: 'ana@example.test' },
+    virtual: { 'all@example.test': 'ana@example.test, x@far.test' },
+  });
+  house.onCheck = (address) => {
+    if (address.startsWith('full@')) throw new MailError('over-quota', 'OVER_QUOTA', 'Quota exceeded');
+  };
+  await ask(house, ['root@mail.example.test', 'full@example.test', 'nobody@example.test', 'all@example.test', 'y@far.test']);
+  await house.round();
+  await house.round();
+  assert.deepEqual([house.accepted, house.bounced], [[], []]);
+  assert.deepEqual(house.probed.map(({ recipients }) => recipients).flat(), [
+    { address: 'y@far.test' },
+    { address: 'x@far.test', orcpt: 'rfc822;all@example.test' },
+  ]);
+  assert.equal(house.probed.length, 1);
+  assert.equal(house.answered.length, 1);
+  const found = house.answered[0]?.answers.map(({ address, deliverable, status }) => `${address} ${deliverable} ${status}`);
+  assert.deepEqual(found?.sort(), [
+    'ana@example.test true 2.0.0',
+    'full@example.test false 4.2.2',
+    'nobody@example.test false 5.1.1',
+  ]);
+  assert.equal(
+    house.answered[0]?.answers.find(({ address }) => address.startsWith('ana@'))?.orcpt,
+    'rfc822;root@mail.example.test',
+  );
+  assert.deepEqual(await house.names('pickup'), []);
+});
+
+test('a question that cannot be put, or whose report is not accepted, is tried again; nobody is asked twice', async (t) => {
+  const house = await MaildropHouse.make(t);
+  house.onProbe = () => {
+    throw new MailError('temporary', 'QUEUE_BUSY', 'The queue is busy');
+  };
+  await ask(house, ['ana@example.test', 'y@far.test']);
+  await house.round();
+  assert.deepEqual([house.probed.length, house.answered.length, (await house.names('pickup')).length], [0, 0, 1]);
+  house.onProbe = () => undefined;
+  house.onAnswers = () => {
+    throw new MailError('temporary', 'X', 'not now');
+  };
+  await house.round();
+  assert.deepEqual([house.probed.length, house.answered.length], [1, 0]);
+  assert.match((await house.names('pickup')).join(), /^[0-9A-F]{12}\.b$/);
+  house.onAnswers = () => undefined;
+  await house.round();
+  assert.deepEqual([house.probed.length, house.answered.length, house.accepted.length], [1, 1, 0]);
+  assert.deepEqual(await house.names('pickup'), []);
+});
+
+test('a question that could not be put for as long as anything is tried for is answered so', async (t) => {
+  const house = await MaildropHouse.make(t);
+  house.onProbe = () => {
+    throw new MailError('temporary', 'NO_QUEUE', 'Mail to other hosts cannot be taken now');
+  };
+  await ask(house, ['y@far.test']);
+  const old = new Date(Date.now() - 10 * 86_400_000);
+  await utimes(house.path(NAME), old, old);
+  await house.round();
+  assert.deepEqual(house.answered[0]?.answers, [
+    { address: 'y@far.test', deliverable: false, status: '4.3.0', reason: 'Mail to other hosts cannot be taken now' },
+  ]);
+  assert.deepEqual(await house.names('pickup'), []);
+});
+
 test('row 24: nothing of an envelope in the maildrop reaches a header or the log as more than a line', async (t) => {
   const house = await MaildropHouse.make(t);
   const path = house.path(NAME);

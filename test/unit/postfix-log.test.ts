@@ -61,12 +61,37 @@ test("deliveries make smtp's, lmtp's and qmgr's lines", () => {
     `buzon/smtp[7]: ${said('deferred')}`,
     'buzon/qmgr[7]: ABC: from=<a@b.test>, status=expired, returned to sender\n',
   ]);
+  assert.deepEqual(
+    texts('queue.expired', { forced: true })[1],
+    'buzon/qmgr[7]: ABC: from=<a@b.test>, status=force-expired, returned to sender\n',
+  );
+  assert.deepEqual(texts('queue.deliverable'), [`buzon/smtp[7]: ${said('deliverable')}`]);
+  assert.deepEqual(texts('queue.undeliverable', { transport: 'virtual' }), [`buzon/virtual[7]: ${said('undeliverable')}`]);
   assert.deepEqual(texts('queue.removed'), ['buzon/qmgr[7]: ABC: removed\n']);
   for (const event of ['queue.queued', 'queue.active'])
     assert.deepEqual(texts(event, { size: 12, recipients: 2 }), [
       'buzon/qmgr[7]: ABC: from=<a@b.test>, size=12, nrcpt=2 (queue active)\n',
     ]);
   assert.doesNotMatch(texts('queue.bounced', { status: '550 x\r\nNov  4 evil', transport: 'a\nb' }).join(''), /\n./);
+});
+
+test("what local programs send makes pickup's, cleanup's and qmgr's lines", () => {
+  const texts = (event: string, fields: LogFields): string[] => lines(event, fields).map((line) => line.slice(21));
+  assert.deepEqual(texts('pickup.taken', { id: 'ABC', uid: 0, from: 'root', size: 300, recipients: 1, messageId: '<1@x>' }), [
+    'buzon/pickup[7]: ABC: uid=0 from=<root>\n',
+    'buzon/cleanup[7]: ABC: message-id=<1@x>\n',
+    'buzon/qmgr[7]: ABC: from=<root>, size=300, nrcpt=1 (queue active)\n',
+  ]);
+  assert.deepEqual(texts('pickup.done', { id: 'ABC', uid: 0, from: 'root' }), []);
+  assert.deepEqual(texts('pickup.refused', { file: 'a', uid: 33, reason: 'it has other names' }), [
+    'buzon/pickup[7]: warning: uid=33: a: message refused: it has other names\n',
+  ]);
+  assert.deepEqual(texts('pickup.deferred', { id: 'ABC', code: 'X', error: 'try later', pause: 30_000 }), [
+    'buzon/pickup[7]: warning: ABC: message deferred: try later\n',
+  ]);
+  assert.deepEqual(texts('pickup.unfinished', { file: 'new.a', uid: 33 }), [
+    'buzon/pickup[7]: warning: uid=33: new.a: unfinished message removed\n',
+  ]);
 });
 
 test('row 24: a value never breaks out of its line or its brackets', () => {

@@ -11,6 +11,7 @@ import { makePostqueue } from '../../src/cli/queue/postqueue.ts';
 import { makePostsuper } from '../../src/cli/queue/postsuper.ts';
 import { asctime } from '../../src/cli/queue/showq.ts';
 import { MailError } from '../../src/lib/errors.ts';
+import { formatHead } from '../../src/queue/store/queue-file.ts';
 import { captureIo } from '../support/command-io.ts';
 import { MemoryQueue, NOW, opens, refuses } from '../support/memory-queue.ts';
 import { seededRandom } from '../support/random.ts';
@@ -212,6 +213,39 @@ test('postsuper: one message, several, all, and ids from standard input', async 
   assert.deepEqual(queue.ids, []);
 });
 
+test('postsuper -e and -f: expired messages are marked, -f releases them too', async () => {
+  const queue = aQueue();
+  const both = await run(makePostsuper, queue, ['-e', 'B2', '-f', 'B2', '-f', 'C3']);
+  assert.deepEqual(both, {
+    status: 0,
+    out: '',
+    err: [
+      'postsuper: B2: expired',
+      'postsuper: Force-expired: 1 message',
+      'postsuper: B2: released from hold',
+      'postsuper: C3: expired',
+      'postsuper: Force-expired: 1 message',
+      'postsuper: Released from hold: 1 message',
+      '',
+    ].join('\n'),
+  });
+  assert.match((await run(makePostqueue, queue, ['-p'])).out, /^B2# {8,}/m);
+  assert.match((await run(makePostqueue, queue, ['-j'])).out, /"queue_id": "B2", .*"forced_expire": true/);
+  assert.match((await run(makePostqueue, queue, ['-j'])).out, /"queue_id": "A1B2C3D4E5F6", .*"forced_expire": false/);
+});
+
+test('what is due is in the active queue while a server runs the queue', async () => {
+  const queue = aQueue();
+  assert.match((await run(makePostqueue, queue, ['-j'])).out, /"queue_name": "incoming", "queue_id": "C3"/);
+  queue.isRun = true;
+  const json = (await run(makePostqueue, queue, ['-j'])).out;
+  assert.match(json, /"queue_name": "active", "queue_id": "C3"/);
+  const listing = (await run(makeMailq, queue, [])).out;
+  assert.match(listing, /^C3\* {9,}/m);
+  assert.match(listing, /^B2! /m);
+  assert.match((await run(makePostcat, queue, ['-e', 'C3'])).out, /^\*\*\* ENVELOPE RECORDS active\/C3 \*\*\*$/m);
+});
+
 test('postsuper: queues that are named bound what is changed', async () => {
   for (const [args, left] of [
     [['-d', 'ALL', 'deferred'], 'B2 C3'],
@@ -244,7 +278,6 @@ test('postsuper: wrong arguments and refusals', async () => {
     (await run(makePostsuper, aQueue(), ['-z'])).err,
     /^postsuper: invalid option -- 'z'\npostsuper: fatal: usage: postsuper \[/,
   );
-  assert.match((await run(makePostsuper, aQueue(), ['-e', 'ALL'])).err, /^postsuper: fatal: -e and -f /);
   assert.deepEqual(await run(makePostsuper, aQueue(), ['-d', 'ALL', 'nowhere']), {
     status: 1,
     out: '',
@@ -300,13 +333,50 @@ recipient: z@y.test
     assert.deepEqual(await run(makePostcat, queue, args), { status: 0, out: expected, err: '' }, args.join(' '));
 });
 
+test('postcat -o, -d, -r: where each record stands in the file, and its type in Postfix’s', async () => {
+  const queue = new MemoryQueue().add('A1', {
+    text: TEXT,
+    recipients: { 'x@y.test': { orcpt: 'rfc822;x@old.test' }, 'z@y.test': {} },
+  });
+  const message = await queue.find('A1');
+  assert.ok(message);
+  const { head, places } = formatHead(message.envelope, message.size, message.recipients);
+  const file = Buffer.concat([head, Buffer.from(TEXT)]);
+  const lines = (await run(makePostcat, queue, ['-odrvq', 'A1'])).out.trimEnd().split('\n');
+  assert.equal(lines.shift(), '*** ENVELOPE RECORDS deferred/A1 ***');
+  const records = lines.map((line) => /^([ \d]{9}) ([ \d]{3}) (.*)$/.exec(line)?.slice(1) ?? [line]);
+  const at = (pattern: RegExp): number[] =>
+    records.filter(([, , text = '']) => pattern.test(text)).map(([offset]) => Number(offset));
+  assert.deepEqual(at(/^message_size:/), [0]);
+  assert.deepEqual(at(/^sender:/), [file.indexOf('{')]);
+  assert.deepEqual(at(/^recipient:/), places);
+  assert.deepEqual(at(/dsn_orig_rcpt/), places.slice(0, 1));
+  assert.deepEqual(at(/MESSAGE CONTENTS/), [head.length - 1]);
+  assert.deepEqual(at(/EXTRACTED|FILE END/), [file.length, file.length]);
+  for (const [offset, type, text = ''] of records.filter((record) => record[2]?.startsWith('regular_text: '))) {
+    assert.equal(type, ' 78');
+    const line = text.slice('regular_text: '.length);
+    assert.equal(file.toString('latin1', Number(offset)).split('\r\n')[0], line);
+    assert.equal(file.toString('latin1', Number(offset) - 1, Number(offset)), '\n', 'a line begins there');
+  }
+  const plain = (await run(makePostcat, queue, ['-vq', 'A1'])).out.split('\n').slice(1, -1);
+  assert.deepEqual(
+    records.map(([, , text]) => text),
+    plain,
+  );
+  const typed = (await run(makePostcat, queue, ['-dq', 'A1'])).out;
+  assert.match(typed, /^ 67 message_size: .*\n 84 message_arrival_time: .*\n 65 create_time: /m);
+  assert.match(typed, /^ 83 sender: [^]*^ 82 recipient: x@y\.test\n[^]*^ 77 \*\*\* MESSAGE CONTENTS/m);
+  assert.match(typed, /^ 88 \*\*\* HEADER EXTRACTED .*\n 69 \*\*\* MESSAGE FILE END/m);
+});
+
 test('postcat: what is not there or not allowed', async () => {
   for (const [args, err] of [
     [['-q', 'FFFF'], 'postcat: fatal: open queue file FFFF: No such file or directory\n'],
     [['-q', '../.x'], 'postcat: fatal: bad mail queue ID: ../.x\n'],
     [['-z'], "postcat: invalid option -- 'z'\npostcat: fatal: usage: postcat ["],
     [[], 'postcat: fatal: usage: postcat ['],
-    [['-dq', 'A1'], 'postcat: fatal: -d is not supported'],
+    [['-s', '10', '-q', 'A1'], 'postcat: fatal: -s is not supported'],
   ] as const) {
     const ran = await run(makePostcat, new MemoryQueue().add('A1'), args);
     assert.equal(ran.status, 1);
@@ -323,7 +393,7 @@ test('row 25: postcat: however the bytes come, header and body are the same; eve
     const bytes = Buffer.from(Array.from({ length: random.below(30) }, () => random.pick(alphabet)).join(''), 'latin1');
     const read = (header: boolean, body: boolean, size: () => number): string => {
       let out = '';
-      const text = new MessageText((piece) => (out += piece.toString('latin1')), { header, body, prefix: '' });
+      const text = new MessageText((piece) => (out += piece.toString('latin1')), { header, body, prefix: () => '' });
       for (let at = 0; at < bytes.length;) {
         const next = at + size();
         text.write(bytes.subarray(at, next));

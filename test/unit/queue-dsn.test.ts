@@ -183,6 +183,37 @@ test('delay and success: headers only, when it ends, relayed or delivered', asyn
   assert.equal(done?.parts[2]?.type, 'text/rfc822-headers');
 });
 
+test('what sendmail -bv and -v ask for: deliverable or not; the first try; nothing to <>, nothing about who wants no report', async (t) => {
+  const python = await requireProgram(t, 'python3');
+  if (python === undefined) return;
+  const { reporter, sent } = makeReporter();
+  const here = about(
+    { ...DELIVERED, relay: 'virtual', status: '2.0.0', reply: 'delivers to maildir' },
+    { address: 'b@example.test', destination: 'local', number: 3 },
+  );
+  const answers = [about(DELIVERED), about(FAILED, { number: 1 }), about(DEFERRED, { number: 2 }), here];
+  for (const trace of ['verify', 'record'] as const) {
+    await reporter.trace(queued({ trace, ret: 'FULL' }), answers, MESSAGE);
+    await reporter.trace(queued({ trace, sender: '' }), answers, MESSAGE);
+    await reporter.trace(queued({ trace }), [about(DELIVERED, { notify: ['NEVER'] })], MESSAGE);
+  }
+  const [verified, tried, ...more] = await parsed(python, sent);
+  assert.deepEqual(more, []);
+  assert.equal(verified?.headers['subject'], 'Mail Delivery Status Report');
+  assert.equal(verified.parts[2]?.type, 'text/rfc822-headers');
+  const fieldsOf = (report: ParsedReport | undefined, ...names: string[]): (string | undefined)[][] =>
+    (report?.parts[1]?.blocks ?? []).slice(1).map((block) => names.map((name) => block[name]));
+  assert.deepEqual(fieldsOf(verified, 'action', 'status', 'diagnostic-code'), [
+    ['deliverable', '2.0.0', 'smtp; 250 2.0.0 Ok: queued as XYZ'],
+    ['undeliverable', '5.1.1', 'smtp; 550 5.1.1 <bob@otro.test>: unknown'],
+    ['undeliverable', '4.4.1', fieldsOf(verified, 'diagnostic-code')[2]?.[0]],
+    ['deliverable', '2.0.0', 'X-Buzon; delivery via virtual: delivers to maildir'],
+  ]);
+  assert.match(verified.parts[0]?.text ?? '', /^<bob@otro\.test>: undeliverable: host mx\.otro\.test/m);
+  assert.match(verified.parts[0]?.text ?? '', /^<b@example\.test>: deliverable: delivery via virtual: delivers to maildir/m);
+  assert.deepEqual(fieldsOf(tried, 'action'), [['relayed'], ['failed'], ['delayed'], ['delivered']]);
+});
+
 test('what comes back: all, its header for RET=HDRS and past the limit, 8-bit as it is', async (t) => {
   const python = await requireProgram(t, 'python3');
   if (python === undefined) return;
@@ -346,6 +377,12 @@ test('mail stored here: success for those who asked, whatever becomes of the rep
   assert.match(text, /Final-Recipient: rfc822; b@example\.test\r\nAction: delivered\r\nStatus: 2\.0\.0/);
   assert.match(text, /Final-Recipient: rfc822; all@example\.test\r\nAction: expanded\r\n/);
   assert.doesNotMatch(text, /c@example/);
+  const traced = makeReporter();
+  const asking = received('ana@example.test');
+  await traced.reporter.reportStored({ ...asking, envelope: { ...asking.envelope, trace: 'record' } });
+  const status = traced.sent[0]?.bytes.toString() ?? '';
+  assert.match(status, /^Subject: Mail Delivery Status Report\r$/m);
+  assert.match(status, /Final-Recipient: rfc822; c@example\.test\r\nAction: delivered/);
   const failing = makeReporter({ send: () => Promise.reject(new Error('no room')) });
   await failing.reporter.reportStored(received('ana@example.test'));
   assert.deepEqual(
@@ -360,6 +397,7 @@ test('templates as bounce(5) describes them', () => {
     failure: { subject: 'Sin entregar', lines: ['Esto es $myhostname.', '', 'Adiós.'] },
     postmaster: { subject: 'Copia', lines: ['Esto es $myhostname.', '', 'Adiós.'] },
     delay: { subject: 'Late', lines: ['$delay_warning_time_hours h'] },
+    verify: { subject: 'Mail Delivery Status Report', lines: [] },
   });
   for (const [text, line] of [
     ['nonsense\n', 1],

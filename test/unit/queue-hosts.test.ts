@@ -8,6 +8,16 @@ import { DnsServer } from '../support/dns-server.ts';
 type Records = Readonly<Record<string, StaticRecords>>;
 const mx = (exchange: string, priority: number) => ({ exchange, priority });
 
+const OPTIONS: Omit<HostOptions, 'resolver'> = {
+  hostname: 'us.test',
+  isOwnAddress: (address) => address === '198.51.100.1',
+  protocols: [4, 6],
+  smtp_address_preference: 'any',
+  smtp_balance_inet_protocols: true,
+  limits: () => ({ smtp_mx_address_limit: 5 }),
+  random: () => 0.5,
+};
+
 function find(
   hop: string,
   records: Records | Resolver,
@@ -17,14 +27,8 @@ function find(
   const next = parseNextHop(hop);
   assert.ok(next.kind === 'smtp' || next.kind === 'lmtp');
   return findHosts(next, configured, {
+    ...OPTIONS,
     resolver: 'mx' in records && typeof records['mx'] === 'function' ? (records as Resolver) : staticResolver(records as Records),
-    hostname: 'us.test',
-    isOwnAddress: (address) => address === '198.51.100.1',
-    protocols: [4, 6],
-    smtp_address_preference: 'any',
-    smtp_balance_inet_protocols: true,
-    limits: { smtp_mx_address_limit: 5 },
-    random: () => 0.5,
     ...options,
   });
 }
@@ -138,8 +142,8 @@ test('protocols: only those there are, the preferred first, both within smtp_mx_
   assert.equal(await families(four.slice(0, 1), six, { smtp_address_preference: 'ipv4' }), '46666');
   assert.equal(await families(four, [], {}), '44444');
   assert.equal(await families(four, six, { protocols: [6] }), '66666');
-  assert.equal(await families(four, six, { limits: { smtp_mx_address_limit: 1 } }), '4');
-  assert.equal(await families(four, six, { limits: { smtp_mx_address_limit: 0 } }), '444444666666');
+  assert.equal(await families(four, six, { limits: () => ({ smtp_mx_address_limit: 1 }) }), '4');
+  assert.equal(await families(four, six, { limits: () => ({ smtp_mx_address_limit: 0 }) }), '444444666666');
 });
 
 test('a domain in UTF-8 is asked for in ASCII', async () => {
@@ -171,4 +175,41 @@ test('row 44: SERVFAIL, REFUSED, silence, garbage and a forged id put off with 4
       }
     }),
   );
+});
+
+test('addresses at which nobody answered stand last within their preference, behind the preferred protocol too; all are there', async () => {
+  const records: Records = {
+    'x.test': { mx: [mx('a.test', 10), mx('b.test', 20)] },
+    'a.test': { a: ['192.0.2.1', '192.0.2.2'], aaaa: ['2001:db8::1'] },
+    'b.test': { a: ['192.0.2.3', '192.0.2.4'] },
+  };
+  const dead = new Set(['192.0.2.1 25', '192.0.2.2 25', '192.0.2.3 25', '192.0.2.4 26']);
+  const hop = parseNextHop('smtp:x.test');
+  assert.ok(hop.kind === 'smtp');
+  const list = await findHosts(
+    hop,
+    false,
+    { ...OPTIONS, resolver: staticResolver(records), smtp_address_preference: 'ipv4' },
+    (address, port) => dead.has(`${address} ${port}`),
+  );
+  assert.deepEqual(addresses(list), [
+    'a.test[2001:db8::1]',
+    'a.test[192.0.2.1]',
+    'a.test[192.0.2.2]',
+    'b.test[192.0.2.4]',
+    'b.test[192.0.2.3]',
+  ]);
+});
+
+test('we are an MX ourselves: said, so that nobody behind it is tried', async () => {
+  const records: Records = {
+    'x.test': { mx: [mx('a.test', 10), mx('us.test', 20)] },
+    'a.test': { a: ['192.0.2.1'] },
+    'us.test': { a: ['198.51.100.1'] },
+  };
+  const ours = async (hop: string): Promise<boolean> => {
+    const list = await find(hop, records);
+    return list.kind === 'hosts' && list.ours;
+  };
+  assert.deepEqual([await ours('smtp:x.test'), await ours('smtp:[a.test]')], [true, false]);
 });

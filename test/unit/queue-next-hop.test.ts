@@ -17,6 +17,29 @@ const CASES = [
   ['lmtp:unix:/run/dovecot/lmtp', { kind: 'lmtp-unix', path: '/run/dovecot/lmtp' }, 'lmtp:unix:/run/dovecot/lmtp'],
   ['lmtp:localhost', inet('lmtp', 'localhost', 24, false), 'lmtp:localhost'],
   ['lmtp:inet:127.0.0.1:2400', inet('lmtp', '127.0.0.1', 2400, false), 'lmtp:127.0.0.1:2400'],
+  [
+    '[a.test], [b.test]:587, c.test',
+    {
+      kind: 'list',
+      hops: [inet('smtp', 'a.test', 25, false), inet('smtp', 'b.test', 587, false), inet('smtp', 'c.test', 25, true)],
+    },
+    'smtp:[a.test], [b.test]:587, c.test',
+  ],
+  [
+    'relay: A.test\t[a.test] ,a.test:25,,',
+    { kind: 'list', hops: [inet('smtp', 'a.test', 25, true), inet('smtp', 'a.test', 25, false)] },
+    'smtp:a.test, [a.test]',
+  ],
+  [
+    'hub:2525, [b.test]',
+    { kind: 'list', hops: [inet('smtp', 'hub', 2525, true), inet('smtp', 'b.test', 25, false)] },
+    'smtp:hub:2525, [b.test]',
+  ],
+  [
+    'lmtp:inet:[::1] inet:b.test:2400',
+    { kind: 'list', hops: [inet('lmtp', '::1', 24, false), inet('lmtp', 'b.test', 2400, false)] },
+    'lmtp:[::1], b.test:2400',
+  ],
   ['lmtp:[::1]:2400', inet('lmtp', '::1', 2400, false), 'lmtp:[::1]:2400'],
   ['discard:', { kind: 'discard', reason: '' }, 'discard:'],
   ['hold: for a look', { kind: 'hold', reason: 'for a look' }, 'hold:for a look'],
@@ -32,7 +55,17 @@ for (const [text, hop, canonical] of CASES)
     assert.deepEqual(parseNextHop(canonical), hop, 'the canonical text reads the same');
   });
 
-for (const text of ['uucp:host', 'smtp:a b', 'smtp:[host', 'smtp:host:0', 'smtp:host:99999', 'lmtp:unix:relative', ''])
+for (const text of [
+  'uucp:host',
+  'smtp:a b!',
+  'smtp:,',
+  'smtp:[a], unix:/run/x',
+  'smtp:[host',
+  'smtp:host:0',
+  'smtp:host:99999',
+  'lmtp:unix:relative',
+  '',
+])
   test(`next hop "${text}" is refused with what would be right`, () => {
     assert.throws(() => parseNextHop(text), NextHopError);
   });

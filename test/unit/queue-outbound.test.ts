@@ -61,6 +61,15 @@ test('a message goes into the store with its envelope, its options and where eac
     { address: 'y@two.test', destination: 'smtp:two.test', orcpt: 'rfc822;y@two.test' },
     { address: 'held@three.test', destination: 'hold:look first', hold: 'look first' },
   ]);
+  await queue.enqueue(messageOf(TEXT, { trace: 'verify' }), [{ address: 'held@three.test' }]);
+  const asked = added.pop();
+  assert.equal(asked?.envelope.trace, 'verify');
+  assert.deepEqual(
+    asked.recipients,
+    [{ address: 'held@three.test', destination: 'hold:look first' }],
+    'a question does not wait',
+  );
+  log.events.pop();
   assert.equal(source.size, TEXT.length);
   assert.deepEqual(
     log.events.map(({ event, fields }) => [event, fields['id'], fields['recipients']]),

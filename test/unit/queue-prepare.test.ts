@@ -104,6 +104,37 @@ test('in 7 bits: what needs no change and what cannot be changed; the source sta
   assert.equal(odd.disposed, false);
 });
 
+test('in 7 bits: raw octets in fields stay, of the message and of its parts, as Postfix leaves them; the signature is right', async (t) => {
+  let now = Date.UTC(2026, 10, 24);
+  // A new signature differs: it has the time in it.
+  const signer = new DkimSigner({ keys: keyRing(key), now: () => (now += 60_000), logger: captureLog().logger });
+  const made = { signer, spoolFolder: await tempFolder(t) };
+  const fields = 'From: "Ana Ñ" <a@example.test>\r\nSubject: año\r\nX-Raw: ü\r\nMIME-Version: 1.0\r\n';
+  const part = 'Content-Type: application/pdf; name="año.pdf"\r\nContent-Disposition: attachment; filename="año.pdf"\r\n';
+  const mixed = (encoding: string, text: string): string =>
+    `${fields}Content-Type: multipart/mixed; boundary=b\r\n\r\nvorbei ü\r\n--b\r\n` +
+    `Content-Type: text/plain; charset=utf-8\r\n${encoding}\r\n${text}\r\n` +
+    `--b\r\n${part}Content-Transfer-Encoding: base64\r\n\r\nAAAA\r\n--b--\r\n`;
+  const seven = async (text: string): Promise<{ signed: Buffer; sent: Buffer }> => {
+    const ready = await prepareOutgoing(received(watched(text), { account: 'a@example.test' }), made);
+    const converted = await prepareSevenBit(ready, made);
+    assert.ok(converted, text);
+    const result = { signed: await readAll(ready), sent: await readAll(converted) };
+    await converted.dispose();
+    await ready.dispose();
+    assert.deepEqual(await verdicts(result.sent, [key]), { default: 'pass' }, text);
+    return result;
+  };
+  for (const same of [`${fields}\r\nx\r\n`, mixed('', 'plain')]) {
+    const { signed, sent } = await seven(same);
+    assert.deepEqual(sent, signed, 'nothing is content: the first signature stays too');
+  }
+  const { sent } = await seven(mixed('Content-Transfer-Encoding: 8bit\r\n', 'ein größerer Text'));
+  const text = sent.toString();
+  assert.ok(text.includes(fields) && text.includes(part) && text.includes('\r\nvorbei ü\r\n'));
+  assert.ok(text.includes('Content-Transfer-Encoding: quoted-printable\r\n\r\nein gr=C3=B6=C3=9Ferer Text\r\n'));
+});
+
 test('a signer that fails leaves nothing open', async (t) => {
   const spoolFolder = await tempFolder(t);
   const failing = async (): Promise<never> => Promise.reject(new Error('no'));

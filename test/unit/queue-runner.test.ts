@@ -58,6 +58,7 @@ class RunnerWorld {
   readonly log = captureLog();
   readonly tried: { readonly job: Job; readonly hop: NextHop; readonly at: number }[] = [];
   readonly told: Told[] = [];
+  readonly traced: { readonly id: string; readonly recipients: readonly ReportedRecipient[] }[] = [];
   readonly corrupt: string[] = [];
   /** Order of what happened. */
   readonly order: string[] = [];
@@ -95,6 +96,11 @@ class RunnerWorld {
           await this.report();
           this.order.push('report');
           this.told.push({ message, recipients, delay });
+        },
+        trace: async (message, recipients) => {
+          await this.report();
+          this.order.push('trace');
+          this.traced.push({ id: message.envelope.id, recipients });
         },
       },
       limits: () => this.limits,
@@ -244,6 +250,61 @@ test('after maximal_queue_lifetime a message goes back as 4.4.7, with the last r
   assert.deepEqual([outcome.status, outcome.reply], ['4.4.7', '452 4.2.2 full']);
   assert.match(outcome.reason, /^message expired: host mx\.one\.test/);
   assert.equal(w.events('queue.expired').length, 2);
+});
+
+test('a message that an administrator expires is not tried once more: it goes back, with why it waited', async () => {
+  const w = await world();
+  w.outcome = () => LATER;
+  await w.add('A1', ['x@one.test', 'y@one.test']);
+  w.store.expire('A1');
+  w.store.retry(w.clocks.now());
+  await w.clocks.pass(0);
+  assert.equal(w.tried.length, 1);
+  assert.equal(w.store.rows.length, 0);
+  const { status, reason } = w.told[0]?.recipients[0]?.outcome as Failure;
+  assert.deepEqual([w.told.length, status, reason], [1, '4.2.2', LATER.kind === 'deferred' ? LATER.reason : '']);
+  assert.equal(w.events('queue.expired').length, 2);
+  assert.ok(w.log.events.filter(({ event }) => event === 'queue.expired').every(({ fields }) => fields['forced'] === true));
+  await w.add('B2', ['x@one.test'], { expire: true });
+  assert.equal(w.tried.length, 1);
+  const untried = w.told[1]?.recipients[0]?.outcome as Failure;
+  assert.deepEqual([untried.status, untried.reason], ['4.7.0', 'message is administratively expired']);
+});
+
+test('a message that only asks: one try, its answers reported, whatever they are, and gone', async () => {
+  const w = await world();
+  w.outcome = (address) => (address.startsWith('yes') ? SENT : address.startsWith('no') ? NEVER : LATER);
+  await w.add('A1', ['yes@one.test', 'no@one.test', 'later@one.test'], { trace: 'verify' });
+  assert.deepEqual([w.tried.length, w.store.rows.length, w.told.length, w.traced.length], [1, 0, 0, 1]);
+  const kinds = w.traced[0]?.recipients.map(({ recipient, outcome }) => `${recipient.address} ${outcome.kind}`);
+  assert.deepEqual(kinds, ['yes@one.test delivered', 'no@one.test failed', 'later@one.test deferred']);
+  const logged = w.log.events.filter(({ event }) => event.endsWith('deliverable')).map(({ event }) => event);
+  assert.deepEqual(logged, ['queue.deliverable', 'queue.undeliverable', 'queue.undeliverable']);
+  assert.deepEqual(w.events('queue.delivered', 'queue.bounced', 'queue.deferred'), []);
+  // Where a table says hold, the agent says so.
+  w.resolve = () => 'hold:not now';
+  await w.add('B2', ['held@one.test'], { trace: 'verify' });
+  assert.deepEqual([w.store.rows.length, w.traced.length, w.events('queue.held')], [0, 2, []]);
+});
+
+test('a question whose report is not accepted stays, for no longer than any mail', async () => {
+  const w = await world();
+  w.report = () => Promise.reject(new MailError('temporary', 'X', 'not now'));
+  await w.add('A1', ['yes@one.test'], { trace: 'verify' });
+  assert.equal(w.store.recipient('A1')?.state, 'deferred');
+  await w.clocks.pass(6 * DAY);
+  assert.equal(w.store.rows.length, 0);
+  assert.deepEqual(w.traced, []);
+});
+
+test('sendmail -v: a report of the first try besides what is reported anyway', async () => {
+  const w = await world();
+  w.outcome = (address) => (address.startsWith('yes') ? SENT : address.startsWith('no') ? NEVER : LATER);
+  await w.add('A1', ['yes@one.test', 'no@one.test', 'later@one.test'], { trace: 'record' });
+  assert.deepEqual([w.traced.length, w.traced[0]?.recipients.length, w.told.length], [1, 3, 1]);
+  w.outcome = () => SENT;
+  await w.clocks.pass(DAY);
+  assert.deepEqual([w.store.rows.length, w.traced.length], [0, 1]);
 });
 
 test('bounce_queue_lifetime is for mail from <>; a lifetime of 0 is one try', async () => {

@@ -37,23 +37,28 @@ async function zeroPages(file: string, from: number, to = Infinity): Promise<voi
   await handle.close();
 }
 
-/** Some messages, of which one recipient is delivered, one put off, one held. */
+/** Some messages, of which one recipient is delivered, one put off, one held; one is expired, one is a question only. */
 async function fill(store: QueueStore): Promise<void> {
   const numbers = Array.from({ length: 12 }, (_, n) => n + 1);
-  await Promise.all(numbers.map((n) => store.add(queued(`M${n}`, { arrived: n, to: ['a@remote.test', 'b@remote.test'] }))));
+  await Promise.all(
+    numbers.map((n) =>
+      store.add(queued(`M${n}`, { arrived: n, to: ['a@remote.test', 'b@remote.test'], ...(n === 6 ? { trace: 'verify' } : {}) })),
+    ),
+  );
   await store.settle('M1', [{ number: 0, kind: 'done' }]);
   await store.settle('M2', [{ number: 0, kind: 'deferred', nextAttempt: 1e15, failure: FAILURE, delayReported: false }]);
   await store.hold({ ids: ['M3'], recipient: 'b@remote.test' });
+  await store.expire({ ids: ['M5'] });
   await store.settle('M4', [
     { number: 0, kind: 'done' },
     { number: 1, kind: 'done' },
   ]);
 }
-/** What the files tell: who waits, who is held. */
+/** What the files tell: who waits, who is held, what is to be returned, or only asked. */
 const told = (messages: readonly QueuedMessage[]): string[] =>
   messages.map(
     ({ envelope, size, recipients }) =>
-      `${envelope.id} ${envelope.sender} ${size} ${recipients.map(({ number, state }) => `${number}${state === 'held' ? 'H' : ''}`).join()}`,
+      `${envelope.id} ${envelope.sender} ${size}${envelope.expire ? ' expire' : ''}${envelope.trace ?? ''} ${recipients.map(({ number, state }) => `${number}${state === 'held' ? 'H' : ''}`).join()}`,
   );
 
 async function checkRecovered(store: QueueStore, expected: readonly string[]): Promise<void> {

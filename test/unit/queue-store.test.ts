@@ -111,6 +111,13 @@ test('ready destinations are a ring', async (t) => {
   assert.deepEqual(await store.readyDestinations('', 3), ['smtp:a', 'smtp:b', 'smtp:c']);
   assert.deepEqual(await store.readyDestinations('smtp:c', 10), ['smtp:d', 'smtp:a', 'smtp:b', 'smtp:c']);
   assert.deepEqual(await store.readyDestinations('smtp:c', 2), ['smtp:d', 'smtp:a']);
+  // All that is ready at a and d is in jobs.
+  const busy = new Map([
+    ['smtp:a', 1],
+    ['smtp:b', 0],
+    ['smtp:d', 5],
+  ]);
+  assert.deepEqual(await store.readyDestinations('smtp:c', 10, busy), ['smtp:b', 'smtp:c']);
   assert.deepEqual(await store.readyDestinations('smtp:bb', 10), ['smtp:c', 'smtp:d', 'smtp:a', 'smtp:b']);
   assert.deepEqual(await store.readyDestinations('smtp:z', 10), ['smtp:a', 'smtp:b', 'smtp:c', 'smtp:d']);
 });
@@ -125,6 +132,55 @@ test('redirect sends what waits elsewhere, in its state', async (t) => {
   assert.deepEqual(
     message?.recipients.map(({ destination, state }) => `${destination} ${state}`),
     ['smtp:relay.test ready', 'smtp:relay.test deferred'],
+  );
+});
+
+test('layout: where things stand in a file, however long its head is', async (t) => {
+  const { store, directory } = await openQueue(t);
+  const to = Array.from({ length: 2_000 }, (_, n) => `user${n}@remote.test`);
+  await store.add(queued('A1', { to }));
+  const file = await readFile(pathOf(directory, 'A1'), 'latin1');
+  const { envelope, recipients, message } = await store.layout('A1');
+  assert.ok(file.startsWith('{"id":"A1"', envelope));
+  assert.equal(recipients.length, to.length);
+  for (const [n, place] of recipients.entries()) assert.ok(file.startsWith(`W{"address":"${to[n]}"`, place));
+  assert.ok(message > 65_536 && file.startsWith('Subject: A1\r\n', message));
+  await assert.rejects(store.layout('B2'), { kind: 'corrupt' });
+});
+
+test('expire: what is deferred is due at once, what is held stays, and the file says it', async (t) => {
+  const { store, directory, reopen } = await openQueue(t);
+  await store.add(queued('A1', { to: ['a@remote.test', 'b@remote.test'] }));
+  await store.add(queued('B2'));
+  await store.settle('A1', [
+    { number: 0, kind: 'deferred', nextAttempt: 1e15, failure: { status: '4.4.1', reason: 'no' }, delayReported: false },
+  ]);
+  await store.hold({ ids: ['A1'], recipient: 'b@remote.test' });
+  assert.equal(await store.expire({ ids: ['A1'] }), 1);
+  assert.equal(await store.expire({ ids: ['A1'] }), 0, 'it is already');
+  const [one, two] = await all(await reopen());
+  assert.deepEqual([one?.envelope.expire, two?.envelope.expire], [true, undefined]);
+  assert.deepEqual(
+    one?.recipients.map(({ state }) => state),
+    ['ready', 'held'],
+  );
+  assert.equal((await stat(pathOf(directory, 'A1'))).mode & 0o777, 0o700);
+  assert.equal((await stat(pathOf(directory, 'B2'))).mode & 0o777, 0o600);
+  const jobs = await store.jobs(DESTINATION, 5, 10, new Set());
+  assert.equal(jobs.find(({ envelope }) => envelope.id === 'A1')?.envelope.expire, true);
+});
+
+test('expire: what is being tried meanwhile is due again as soon as it is put off', async (t) => {
+  const { store } = await openQueue(t);
+  for (const id of ['A1', 'B2']) await store.add(queued(id));
+  await store.expire({ ids: ['A1'] });
+  const failure = { status: '4.4.1', reason: 'no' };
+  for (const id of ['A1', 'B2'])
+    await store.settle(id, [{ number: 0, kind: 'deferred', nextAttempt: 1e15, failure, delayReported: false }]);
+  assert.equal(await store.promote(2_000), 1e15);
+  assert.deepEqual(
+    (await all(store)).map(({ recipients }) => recipients[0]?.state),
+    ['ready', 'deferred'],
   );
 });
 

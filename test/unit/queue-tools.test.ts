@@ -3,14 +3,17 @@ import assert from 'node:assert/strict';
 import { appendFile, mkdir, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
+import { runCommand } from '../../src/cli/main.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { silentLogger } from '../../src/lib/logger.ts';
 import { memorySource } from '../../src/message/source.ts';
+import { lockRunner } from '../../src/queue/runner-lock.ts';
 import { pathOf } from '../../src/queue/store/queue-file.ts';
 import { openQueueStore } from '../../src/queue/store/store.ts';
 import type { QueueStore } from '../../src/queue/types.ts';
 import { actAs } from '../../src/worker/privileges.ts';
 import { buzon } from '../support/buzon.ts';
+import { captureIo } from '../support/command-io.ts';
 import { MailHost, PROJECT, TREE_OWNER } from '../support/mail-host.ts';
 import { requireProgram, requireRoot, run } from '../support/programs.ts';
 
@@ -92,6 +95,23 @@ test('queue tools: root sees and changes the queue, and every file stays its own
   await assert.rejects(stat(host.path('A1')));
   const owner = TREE_OWNER?.uid ?? process.getuid?.();
   for (const [name, uid] of await filesOf(host.directory)) assert.equal(uid, owner, name);
+});
+
+test('queue tools: what is due is active as long as a process has the runner’s lock', async () => {
+  await using queue = await aHost();
+  const names = async (): Promise<string[]> => {
+    const io = captureIo({});
+    await runCommand(['postqueue', '-c', queue.host.settingsFile, '-j'], io);
+    const { stdout } = io;
+    return [...stdout.matchAll(/"queue_name": "(\w+)"/g)].map(([, name = '']) => name);
+  };
+  assert.deepEqual(await names(), ['incoming', 'incoming']);
+  await actAs(TREE_OWNER, async () => lockRunner(queue.directory)?.release());
+  assert.deepEqual(await names(), ['incoming', 'incoming'], 'a lock that nobody holds');
+  const lock = await actAs(TREE_OWNER, async () => lockRunner(queue.directory));
+  assert.deepEqual(await names(), ['active', 'active']);
+  lock?.release();
+  assert.deepEqual(await names(), ['incoming', 'incoming']);
 });
 
 test('queue tools: where no server has made a queue there is none, and none is made', async () => {

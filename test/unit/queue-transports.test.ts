@@ -21,6 +21,7 @@ function transports(maps: Record<string, string> = {}, options: Partial<Transpor
     classOf: async (domain) => CLASSES[domain as keyof typeof CLASSES] ?? 'outside',
     transportMaps: Object.keys(maps).length > 0 ? [table(maps)] : [],
     senderDependentRelayhostMaps: [],
+    senderDependentDefaultTransportMaps: [],
     relayhost: '',
     defaultTransport: 'smtp',
     relayTransport: 'relay',
@@ -42,6 +43,12 @@ test('without any map: the domain itself; a literal is an address; our own domai
   assert.equal(await hop(plain, 'u@backup.test'), 'smtp:backup.test');
   assert.match(await hop(plain, 'u@alias.test'), /^error:5\.1\.1 User unknown/);
   for (const own of ['u@us.test', 'u@mail.us.test']) assert.match(await hop(plain, own), /^error:4\.3\.5 /);
+});
+
+test('mail for an address of the host that nobody has goes back in the words of local(8)', async () => {
+  const where = transports({}, { returnsMail: async (recipient) => recipient === 'ghost+x@mail.us.test' });
+  assert.equal(await hop(where, 'ghost+x@mail.us.test'), 'error:5.1.1 unknown user: "ghost+x"');
+  assert.equal(await hop(where, 'other@mail.us.test'), 'error:4.3.5 mail for mail.us.test is delivered by this server itself');
 });
 
 test('transport(5): the order of look-ups; an entry for a domain is not one for those below it, `.domain` is', async () => {
@@ -130,6 +137,44 @@ test('sender_dependent_relayhost_maps come before relayhost; DUNNO, `<>`, extens
     assert.equal(await hop(where, 'u@far.test', sender), expected, sender);
 });
 
+test('sender_dependent_default_transport_maps: in place of default_transport only, with relayhost where they name no host', async () => {
+  const { logger, events } = captureLog();
+  const where = transports(
+    { 'mapped.test': 'smtp:[mapped.test]' },
+    {
+      relayhost: '[hub.test]',
+      senderDependentRelayhostMaps: [table({ 'ana@eva.test': '[ana.test]' })],
+      senderDependentDefaultTransportMaps: [
+        table({
+          'ana@us.test': 'smtp:[one.test]:587, [two.test]',
+          '@eva.test': 'lmtp:',
+          'no@eva.test': 'Dunno',
+          'bad@eva.test': ':[x.test]',
+          '<>': 'error:5.7.0 no reports',
+        }),
+      ],
+      logger,
+    },
+  );
+  for (const [sender, expected] of [
+    ['ana+x@us.test', 'smtp:[one.test]:587, [two.test]'],
+    ['x@eva.test', 'lmtp:hub.test'],
+    ['ana@eva.test', 'lmtp:ana.test'],
+    ['no@eva.test', 'smtp:[hub.test]'],
+    ['', 'error:5.7.0 no reports'],
+    ['x@far.test', 'smtp:[hub.test]'],
+    ['bad@eva.test', 'error:4.3.5 mail transport unavailable'],
+  ] as const)
+    assert.equal(await hop(where, 'u@far.test', sender), expected, sender);
+  assert.deepEqual(
+    events.map(({ event }) => event),
+    ['transport.bad'],
+  );
+  assert.equal(await hop(where, 'u@mapped.test', 'ana@us.test'), 'smtp:[mapped.test]', 'transport_maps come first');
+  assert.equal(await hop(where, 'u@backup.test', 'ana@us.test'), 'smtp:[hub.test]', 'relay_domains have relay_transport');
+  assert.equal(await where.handling('u@us.test'), 'here');
+});
+
 test('default_transport, relay_transport, virtual_transport with a next hop of their own are not changed by relayhost', async () => {
   const where = transports(
     {},
@@ -177,7 +222,7 @@ test('a transport that is none: mail waits, and the log says why', async () => {
   );
   for (const good of [':', 'smtp:', ':[x]:25', 'virtual:', 'local', 'error:5.1.1 x', 'hold:'])
     assert.equal(transportProblem(good), undefined, good);
-  for (const bad of ['uucp:x', ':[x]:0', 'smtp:a b', 'lmtp:unix:x']) assert.notEqual(transportProblem(bad), undefined, bad);
+  for (const bad of ['uucp:x', ':[x]:0', 'smtp:a, b!', 'lmtp:unix:x']) assert.notEqual(transportProblem(bad), undefined, bad);
 });
 
 test('a map that cannot be read is a temporary error', async (t) => {
@@ -186,7 +231,7 @@ test('a map that cannot be read is a temporary error', async (t) => {
   await assert.rejects(where.resolve('u@far.test', ''), { kind: 'temporary', code: 'MAP_UNREADABLE' });
 });
 
-test('smtp_sasl_password_maps: host, [host]:port, host; the sender first where set; colons in passwords', async () => {
+test('smtp_sasl_password_maps: the sender where set, the host, the next hop as it is written and otherwise; colons in passwords', async () => {
   const maps = [
     table({
       '[hub.test]:587': 'hub:pa:ss',
@@ -194,11 +239,16 @@ test('smtp_sasl_password_maps: host, [host]:port, host; the sender first where s
       'big.test': 'big:secret',
       'ana@us.test': 'ana:own',
       '[none.test]': ':',
+      'both.test': 'host:x',
+      '[both.test]:587': 'hop:x',
+      '[wide.test]': 'brackets:x',
+      'wide.test': 'name:x',
     }),
   ];
   const find = credentialsFinder({ maps, senderDependent: false, recipientDelimiter: '+' });
-  const ask = async (to: string, sender = '', host?: string, how = find) => (await how(parseNextHop(to), sender, host))?.user;
-  assert.deepEqual(await find(parseNextHop('[hub.test]:587'), ''), { user: 'hub', pass: 'pa:ss' });
+  const ask = async (to: string, sender = '', host = '192.0.2.1', how = find) =>
+    (await how(parseNextHop(to), sender, host))?.user;
+  assert.deepEqual(await find(parseNextHop('[hub.test]:587'), '', 'hub.test'), { user: 'hub', password: 'pa:ss' });
   assert.equal(await ask('[hub.test]'), undefined);
   assert.equal(await ask('big.test'), 'big');
   assert.equal(await ask('big.test', '', 'MX1.big.test'), 'mx');
@@ -208,6 +258,15 @@ test('smtp_sasl_password_maps: host, [host]:port, host; the sender first where s
   const bySender = credentialsFinder({ maps, senderDependent: true, recipientDelimiter: '+' });
   assert.equal(await ask('big.test', 'ana+x@us.test', undefined, bySender), 'ana');
   assert.equal(await ask('big.test', '', undefined, bySender), 'big');
+  // As smtp_sasl_passwd_lookup: the host's name before the next hop.
+  assert.equal(await ask('[both.test]:587', '', 'both.test'), 'host');
+  assert.equal(await ask('[both.test]:587'), 'hop');
+  assert.deepEqual(
+    [await ask('[wide.test]'), await ask('[wide.test]:26'), await ask('wide.test')],
+    ['brackets', 'brackets', 'name'],
+  );
+  assert.equal(await ask('big.test', 'ana@us.test', 'mx1.big.test', bySender), 'ana');
+  assert.equal(await ask('lmtp:big.test', 'ana@us.test', undefined, bySender), 'big');
 });
 
 test('files with passwords: read by whoever may, kept for ten seconds, an unreadable one makes mail wait', async (t) => {

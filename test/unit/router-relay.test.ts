@@ -11,6 +11,9 @@ const RELAY: Partial<RouterOptions> = { relayDomains: { has: async (domain) => d
 const sent = (entries: Record<string, 'here' | 'queue' | Rejection>): RouterOptions['transport'] => {
   return async (address) => entries[address] ?? entries[address.slice(address.indexOf('@') + 1)] ?? 'here';
 };
+/** What of a route is looked at here. */
+const targetsOf = (route: Route): readonly string[] | string =>
+  route.kind === 'deliver' ? route.targets.map(({ kind, address }) => `${kind} ${address}`) : route.kind;
 const route = (address: string, routes: Routes): Promise<Route> => makeRouter(routes).router.route(address);
 
 test('relay_domains: taken for anybody, with the domains below; without relay_recipient_maps every address', async () => {
@@ -58,6 +61,53 @@ test('transport_maps: an address of ours goes elsewhere, is refused with their t
   const team = await router.route('team@example.test');
   assert.equal(team.kind === 'deliver' && team.targets.length, 1);
   assert.ok(events.some(({ event }) => event === 'alias.member.rejected'));
+});
+
+test('local_recipient_maps: who is not there is refused; who is there without an alias is taken, for the queue to return', async () => {
+  const aliases = { root: 'ana@example.test', plus: 'ana@example.test', bad: 'nobody@localhost, ana@example.test' };
+  const mailboxes = ANA;
+  const virtual = { 'from@example.test': 'ghost@localhost' };
+  const listed = table({ root: 'x', 'user@localhost': 'x', bad: 'x', 'plus+a': 'x', '@mail.example.test': 'x' });
+  const options = { localRecipientMaps: [listed] };
+  const of = async (address: string, more: object = options) =>
+    targetsOf(await route(address, { mailboxes, aliases, virtual, options: { postmaster: 'ana@example.test', ...more } }));
+  assert.deepEqual(await of('root@localhost'), ['mailbox ana@example.test']);
+  assert.deepEqual(await of('root+x@localhost'), ['mailbox ana@example.test']);
+  assert.deepEqual(await of('plus@localhost'), 'unknown-user', 'an alias alone does not do');
+  assert.deepEqual(await of('plus+a@localhost'), ['mailbox ana@example.test']);
+  assert.deepEqual(await of('user@localhost'), ['remote user@localhost']);
+  assert.deepEqual(await of('any@mail.example.test'), ['remote any@mail.example.test']);
+  assert.deepEqual(await of('ghost@localhost'), 'unknown-user');
+  assert.deepEqual(await of('postmaster@localhost'), ['mailbox ana@example.test'], 'RFC 5321 4.5.1');
+  // What an alias leads to is not asked for: it is known here and now that nobody is there.
+  assert.deepEqual(await of('bad@localhost'), ['mailbox ana@example.test']);
+  assert.deepEqual(await of('from@example.test'), 'unknown-user');
+  const none = { localRecipientMaps: [] };
+  assert.deepEqual(await of('ghost@localhost', none), ['remote ghost@localhost']);
+  assert.deepEqual(await of('root@localhost', none), ['mailbox ana@example.test']);
+  assert.deepEqual(await of('bad@localhost', none), ['mailbox ana@example.test']);
+  assert.deepEqual(await of('from@example.test', none), 'unknown-user');
+  assert.deepEqual(await of('postmaster@localhost', none), ['mailbox ana@example.test']);
+  assert.deepEqual(await of('nobody@example.test', none), 'unknown-user', 'a mailbox domain has its own map');
+  assert.deepEqual(await of('ghost@localhost', {}), 'unknown-user');
+  // Sent elsewhere by transport_maps.
+  const transport = sent({ localhost: 'queue' as const });
+  assert.deepEqual(await of('ghost@localhost', { transport }), ['remote ghost@localhost']);
+  assert.deepEqual(await of('ghost@localhost', { transport, ...options }), 'unknown-user');
+  assert.deepEqual(await of('user@localhost', { transport, ...options }), ['remote user@localhost']);
+});
+
+test('what was taken for nobody is told apart from what an alias, a table or another server has', async () => {
+  const aliases = { root: 'ana@example.test' };
+  const returns = async (address: string, options: object): Promise<boolean> =>
+    makeRouter({ mailboxes: ANA, aliases, options }).router.returnsMail(address);
+  const none = { localRecipientMaps: [] };
+  assert.equal(await returns('Ghost@localhost', none), true);
+  assert.equal(await returns('root@localhost', none), false);
+  assert.equal(await returns('ghost@example.test', none), false);
+  assert.equal(await returns('ghost@far.test', none), false);
+  assert.equal(await returns('ghost@localhost', {}), false);
+  assert.equal(await returns('ghost@localhost', { localRecipientMaps: [table({})] }), false);
 });
 
 test('virtual_transport without virtual_mailbox_maps takes every address: the other store knows', async () => {

@@ -2,7 +2,9 @@
 import type { Resolver } from '../../dns/resolver.ts';
 import { MailError } from '../../lib/errors.ts';
 import { virtualDomains, type Report, type World } from './finding.ts';
-import { checkPolicyMx } from './mta-sts.ts';
+import { policyRecord } from '../../policy/mta-sts/own.ts';
+import { policyId } from '../../policy/mta-sts/policy.ts';
+import { checkPolicyMx, type CheckedPolicy } from './mta-sts.ts';
 import { spfAllows } from './spf.ts';
 
 /** A host without DNS waits for this many answers, not for five a domain. */
@@ -10,7 +12,7 @@ const MAX_SILENT = 3;
 
 export async function checkDns(
   world: World,
-  policies: ReadonlyMap<string, readonly string[]>,
+  policies: ReadonlyMap<string, CheckedPolicy>,
   resolver: Resolver,
   report: Report,
 ): Promise<void> {
@@ -36,11 +38,11 @@ export async function checkDns(
   let addresses: readonly string[] = [];
   await ask(hostname, async () => void (addresses = await checkHost(hostname, resolver, report)));
   for (const domain of virtualDomains(world)) {
-    await ask(domain, () => checkMx(domain, hostname, policies.get(domain), resolver, report));
+    await ask(domain, () => checkMx(domain, hostname, policies.get(domain)?.mx, resolver, report));
     await ask(domain, () => checkSpf(domain, hostname, addresses, resolver, report));
     await ask(domain, () => checkDkim(domain, selector, resolver, report));
     await ask(domain, () => checkDmarc(domain, resolver, report));
-    await ask(domain, () => checkStsRecord(domain, policies.has(domain), resolver, report));
+    await ask(domain, () => checkStsRecord(domain, policies.get(domain), resolver, report));
   }
 }
 
@@ -157,17 +159,30 @@ async function checkDmarc(domain: string, resolver: Resolver, report: Report): P
 }
 
 /** RFC 8461 3.1: `v=STSv1; id=` with 1 to 32 letters and digits. */
-async function checkStsRecord(domain: string, hasPolicy: boolean, resolver: Resolver, report: Report): Promise<void> {
+async function checkStsRecord(
+  domain: string,
+  policy: CheckedPolicy | undefined,
+  resolver: Resolver,
+  report: Report,
+): Promise<void> {
   const records = (await resolver.txt(`_mta-sts.${domain}`)).filter((text) => /^v\s*=\s*STSv1/i.test(text));
   const [record] = records;
-  const right = `_mta-sts.${domain}. IN TXT "v=STSv1; id=20260101000000Z;"`;
+  const right = policyRecord(domain, policy?.id ?? '20260101000000Z');
   if (record === undefined) {
-    if (hasPolicy)
+    if (policy)
       report.warn('MTASTS_NO_RECORD', domain, 'there is a policy and no _mta-sts record: nobody asks for the policy', right);
     return;
   }
-  if (records.length > 1 || !/^v=STSv1\s*;\s*id=[A-Za-z0-9]{1,32}\s*;?\s*$/.test(record))
+  const id = policyId(records);
+  if (id === undefined)
     report.error('MTASTS_RECORD', domain, `its _mta-sts record is not of the form that senders read: "${record}"`, right);
+  else if (policy?.id !== undefined && policy.id !== id)
+    report.error(
+      'MTASTS_ID',
+      domain,
+      `its _mta-sts record says id=${id}, of another policy: senders do not ask for this one`,
+      right,
+    );
   if ((await resolver.a(`mta-sts.${domain}`)).length === 0 && (await resolver.aaaa(`mta-sts.${domain}`)).length === 0)
     report.error(
       'MTASTS_NO_HOST',

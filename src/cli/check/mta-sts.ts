@@ -1,9 +1,9 @@
 // An MTA-STS policy file as this host serves it (RFC 8461 3.2). The guide's one-line form is not one.
 import { readFile } from 'node:fs/promises';
 import { errnoOf } from '../../lib/errors.ts';
-import type { Report, World } from './finding.ts';
-
-const MAX_AGE = 31_557_600;
+import { ownPolicy } from '../../policy/mta-sts/own.ts';
+import { allowsHost, MAX_AGE } from '../../policy/mta-sts/policy.ts';
+import { virtualDomains, type Report, type World } from './finding.ts';
 
 /** What the policy lists as `mx:`; undefined when there is none to look at. */
 export async function checkPolicy(domain: string, file: string, report: Report): Promise<readonly string[] | undefined> {
@@ -42,9 +42,7 @@ export async function checkPolicy(domain: string, file: string, report: Report):
 /** Each MX of the domain must be in the policy, else senders that honour it send nothing (RFC 8461 4.1). */
 export function checkPolicyMx(domain: string, policy: readonly string[], exchanges: readonly string[], report: Report): void {
   for (const exchange of exchanges) {
-    const dot = exchange.indexOf('.');
-    const covered = policy.some((name) => name === exchange || (name.startsWith('*.') && name.slice(1) === exchange.slice(dot)));
-    if (!covered)
+    if (!allowsHost({ mx: policy }, exchange))
       report.error(
         'MTASTS_MX',
         domain,
@@ -54,18 +52,41 @@ export function checkPolicyMx(domain: string, policy: readonly string[], exchang
   }
 }
 
+/** What a check knows of a domain's policy. */
+export interface CheckedPolicy {
+  /** Undefined where it names none on purpose. */
+  readonly mx: readonly string[] | undefined;
+  /** Of the policy that this server serves: the record's id. */
+  readonly id?: string;
+}
+
+/** Policies that another web server serves, from their files, and those that this one does. */
 export async function checkPolicies(
-  { settings }: World,
+  world: World,
   knowsDns: boolean,
   report: Report,
-): Promise<ReadonlyMap<string, readonly string[]>> {
-  const found = new Map<string, readonly string[]>();
+): Promise<ReadonlyMap<string, CheckedPolicy>> {
+  const { settings } = world;
+  const found = new Map<string, CheckedPolicy>();
   for (const { domain, file } of settings.mta_sts) {
-    const policy = await checkPolicy(domain, file, report);
-    if (!policy) continue;
-    found.set(domain, policy);
-    // With DNS, the domain's real MX are held against it instead.
-    if (!knowsDns && policy.length > 0) checkPolicyMx(domain, policy, [settings.hostname], report);
+    const mx = await checkPolicy(domain, file, report);
+    if (mx) found.set(domain, { mx });
   }
+  if (settings.listeners.some(({ protocol }) => protocol === 'https' || protocol === 'http'))
+    for (const domain of virtualDomains(world).filter((one) => !found.has(one))) {
+      const { mode, mx, id } = ownPolicy(settings, domain);
+      found.set(domain, { mx: mode === 'none' ? undefined : mx, id });
+    }
+  // With DNS, the domain's real MX are held against it instead.
+  if (!knowsDns)
+    for (const [domain, { mx }] of found) if (mx && mx.length > 0) checkPolicyMx(domain, mx, [settings.hostname], report);
+  for (const { domain } of settings.mta_sts_policies)
+    if (!virtualDomains(world).includes(domain))
+      report.warn(
+        'MTASTS_NO_DOMAIN',
+        domain,
+        'it is in mta_sts_policies and is no virtual domain: nothing is served for it',
+        'a domain of virtual_mailbox_domains or virtual_alias_domains',
+      );
   return found;
 }

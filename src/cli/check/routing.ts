@@ -7,10 +7,17 @@ import { errnoOf } from '../../lib/errors.ts';
 import { silentLogger } from '../../lib/logger.ts';
 import { readBindAddresses } from '../../queue/bind-address.ts';
 import { secretTablePath } from '../../queue/credentials.ts';
+import { parseTlsPolicy, tlsDefaults } from '../../queue/tls-policy.ts';
 import { transportProblem } from '../../queue/transports.ts';
 import { mergeTables, namesOf, type Report, type World } from './finding.ts';
 
-type MapSetting = 'transport_maps' | 'sender_dependent_relayhost_maps' | 'smtp_bind_address_maps' | 'account_send_limit_maps';
+type MapSetting =
+  | 'transport_maps'
+  | 'sender_dependent_default_transport_maps'
+  | 'sender_dependent_relayhost_maps'
+  | 'smtp_bind_address_maps'
+  | 'account_send_limit_maps'
+  | 'smtp_tls_policy_maps';
 
 export async function checkRouting(world: World, report: Report): Promise<void> {
   await checkRelayDomains(world, report);
@@ -63,6 +70,14 @@ async function checkMaps({ settings, clock }: World, report: Report): Promise<vo
   };
   await each('transport_maps', transportProblem, 'transport:nexthop, as transport(5) has it');
   await each(
+    'sender_dependent_default_transport_maps',
+    (value) => {
+      if (value.toUpperCase() === 'DUNNO') return undefined;
+      return /^[^:]+/.test(value) ? transportProblem(value.includes(':') ? value : `${value}:`) : `"${value}" names no transport`;
+    },
+    'transport:nexthop, or DUNNO',
+  );
+  await each(
     'sender_dependent_relayhost_maps',
     (value) => (value.toUpperCase() === 'DUNNO' ? undefined : transportProblem(`:${value}`)),
     '[mail.example.com]:587, example.com or DUNNO',
@@ -79,6 +94,14 @@ async function checkMaps({ settings, clock }: World, report: Report): Promise<vo
       return typeof read === 'string' ? read : undefined;
     },
     'unlimited, or messages_per_hour=100 recipients_per_day=1000',
+  );
+  await each(
+    'smtp_tls_policy_maps',
+    (value) => {
+      const read = parseTlsPolicy(value, tlsDefaults(settings));
+      return typeof read === 'string' ? read : undefined;
+    },
+    'a level with its attributes, such as secure match=mx.example.net',
   );
 }
 

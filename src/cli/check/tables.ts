@@ -3,6 +3,7 @@ import { stat } from 'node:fs/promises';
 import { readMapSpec, type MapSpec } from '../../config/map-spec.ts';
 import { compiledName } from '../../config/maps/compile.ts';
 import { openAliases, openTable } from '../../config/maps/table.ts';
+import { LOCAL_USERS } from '../../config/schema-routing.ts';
 import type { Settings } from '../../config/settings.ts';
 import { errnoOf, MailError } from '../../lib/errors.ts';
 import { silentLogger } from '../../lib/logger.ts';
@@ -16,10 +17,13 @@ const TABLES = [
   'alias_maps',
   'virtual_uid_maps',
   'virtual_gid_maps',
+  'local_recipient_maps',
   'relay_recipient_maps',
   'transport_maps',
+  'sender_dependent_default_transport_maps',
   'sender_dependent_relayhost_maps',
   'smtp_bind_address_maps',
+  'smtp_tls_policy_maps',
   'sender_bcc_maps',
   'recipient_bcc_maps',
   'smtpd_sender_login_maps',
@@ -31,7 +35,8 @@ export async function checkTables(settings: Settings, report: Report): Promise<v
   const seen = new Set<string>();
   for (const name of [...TABLES, ...LISTS])
     for (const spec of settings[name]) {
-      if (seen.has(spec) || !/^[a-z]+:/.test(spec)) continue;
+      // Local users are no file.
+      if (seen.has(spec) || spec === LOCAL_USERS || !/^[a-z]+:/.test(spec)) continue;
       seen.add(spec);
       await checkTable(name, spec, report);
     }

@@ -7,11 +7,12 @@ import type { Settings } from '../../config/settings.ts';
 import { MailError } from '../../lib/errors.ts';
 import { mailIdentity } from '../../worker/privileges.ts';
 import type { Identity } from '../../worker/privileges.ts';
-import type { Report, World } from './finding.ts';
+import { virtualDomains, type Report, type World } from './finding.ts';
 
 const SOON_MS = 14 * 86_400_000;
 
-export async function checkTls({ settings, clock }: World, report: Report): Promise<void> {
+export async function checkTls(world: World, report: Report): Promise<void> {
+  const { settings, clock } = world;
   const all = certificateFiles(settings);
   if (all.length === 0) {
     report.warn(
@@ -48,6 +49,7 @@ export async function checkTls({ settings, clock }: World, report: Report): Prom
           `a certificate for ${name}`,
         );
   }
+  checkPolicyHosts(world, loaded, report);
   const main = loaded.find(({ names }) => names.some((name) => matches(name, settings.hostname))) ?? loaded[0];
   if (main && !covers(main.x509, settings.hostname))
     report.error(
@@ -56,6 +58,22 @@ export async function checkTls({ settings, clock }: World, report: Report): Prom
       `no certificate is for the hostname, which the MX records point to`,
       `a certificate for ${settings.hostname}`,
     );
+}
+
+/** Who fetches a policy takes it only behind a certificate for its host (RFC 8461 section 3.3). */
+function checkPolicyHosts(world: World, loaded: readonly LoadedCertificate[], report: Report): void {
+  const { listeners, mta_sts: elsewhere } = world.settings;
+  if (!listeners.some(({ protocol }) => protocol === 'https')) return;
+  for (const domain of virtualDomains(world)) {
+    const name = `mta-sts.${domain}`;
+    if (elsewhere.some((one) => one.domain === domain) || loaded.some(({ x509 }) => covers(x509, name))) continue;
+    report.error(
+      'TLS_NAME_MISSING',
+      name,
+      'no certificate is for the host of the domain’s MTA-STS policy: nobody takes it',
+      `a certificate for ${name}, under certificates`,
+    );
+  }
 }
 
 /**

@@ -5,13 +5,14 @@ import { isEverything } from './filter.ts';
 import type { Listing } from './list.ts';
 import { count } from './text.ts';
 
-export type Change = 'retry' | 'hold' | 'release' | 'requeue' | 'delete';
+export type Change = 'retry' | 'hold' | 'release' | 'requeue' | 'expire' | 'delete';
 
 const DONE: Readonly<Record<Change, string>> = {
   retry: 'to be tried now',
   hold: 'held',
   release: 'released',
   requeue: 'queued anew',
+  expire: 'to be returned to their senders',
   delete: 'deleted',
 };
 

@@ -45,7 +45,7 @@ export async function showMessages({ queue, io, json, now }: Listing, ids: reado
 
 /** The keys are documented in the command's usage: they stay. */
 function jsonLine({ envelope, size, recipients }: QueuedMessage): string {
-  const { id, sender, arrived, account, messageId, envid, ret, bodyType, smtpUtf8, requireTls } = envelope;
+  const { id, sender, arrived, account, messageId, envid, ret, bodyType, smtpUtf8, requireTls, expire, trace } = envelope;
   return `${JSON.stringify({
     id,
     sender,
@@ -58,6 +58,8 @@ function jsonLine({ envelope, size, recipients }: QueuedMessage): string {
     bodyType,
     smtpUtf8,
     requireTls: requireTls ?? false,
+    expire: expire ?? false,
+    trace,
     recipients: recipients.map((recipient) => ({
       address: recipient.address,
       destination: recipient.destination,
@@ -100,6 +102,8 @@ function wholeMessage({ envelope, size, recipients }: QueuedMessage, now: number
     ['message-id', envelope.messageId],
     ['envid', envelope.envid],
     ['ret', envelope.ret],
+    ['trace', envelope.trace],
+    ['expire', envelope.expire && 'to be returned to its sender'],
     ['body', `${envelope.bodyType}${envelope.smtpUtf8 ? ', SMTPUTF8' : ''}${envelope.requireTls ? ', REQUIRETLS' : ''}`],
   ];
   const head = lines.flatMap(([name, value]) => (value === undefined ? [] : [`${name.padEnd(11)}${printable(value)}\n`]));

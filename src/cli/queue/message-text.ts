@@ -10,15 +10,16 @@ const HEADER_LINE = /^(?:[ \t]|[\x21-\x39\x3b-\x7e]+[ \t]*:)/;
 export interface TextParts {
   readonly header: boolean;
   readonly body: boolean;
-  /** Written before each line. */
-  readonly prefix: string;
+  /** Written before each line, which begins at this byte of the message. */
+  readonly prefix: (at: number) => string;
 }
 
 /** Takes chunks of a message and writes the parts that are wanted. Memory: a chunk and the start of a line. */
 export class MessageText {
   readonly #out: (bytes: Buffer) => void;
   readonly #parts: TextParts;
-  readonly #prefix: Buffer;
+  /** Bytes of the message before those that come next. */
+  #at = 0;
   /** What may be the start of a header line, or a CR. */
   #held: Buffer = Buffer.alloc(0);
   #inHeader = true;
@@ -27,7 +28,6 @@ export class MessageText {
   constructor(out: (bytes: Buffer) => void, parts: TextParts) {
     this.#out = out;
     this.#parts = parts;
-    this.#prefix = Buffer.from(parts.prefix);
   }
 
   /** Nothing more would be written, whatever came. */
@@ -69,12 +69,13 @@ export class MessageText {
       const end = ready.indexOf(LF, start);
       const stop = end < 0 ? ready.length : end;
       const text = ready.subarray(start, end > start && ready[end - 1] === CR ? end - 1 : stop);
-      if (this.#lineStarts) pieces.push(this.#prefix);
+      if (this.#lineStarts) pieces.push(Buffer.from(this.#parts.prefix(this.#at + start)));
       pieces.push(text);
       if (end >= 0) pieces.push(Buffer.of(LF));
       this.#lineStarts = end >= 0;
       start = stop + 1;
     }
+    this.#at += ready.length;
     if (wanted && pieces.length > 0) this.#out(Buffer.concat(pieces));
     return Buffer.from(bytes.subarray(bytes.length - kept));
   }

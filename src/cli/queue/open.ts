@@ -5,7 +5,9 @@ import { loadSettings } from '../../config/settings.ts';
 import { errnoOf, MailError } from '../../lib/errors.ts';
 import { systemClock } from '../../lib/clock.ts';
 import { createLogger } from '../../lib/logger.ts';
+import { hasRunner } from '../../queue/runner-lock.ts';
 import { openQueueStore } from '../../queue/store/store.ts';
+import type { QueueStore } from '../../queue/types.ts';
 import { actAs, ownerOf } from '../../worker/privileges.ts';
 import type { CommandIo } from '../command.ts';
 import { emptyQueue, type CommandQueue } from './command-queue.ts';
@@ -22,14 +24,33 @@ export const withQueue: WithQueue = async (settingsFile, io, fn) => {
   if (place === undefined) return fn(emptyQueue);
   // Root's files in there would shut the server out.
   return actAs(await ownerOf(place), async () => {
-    const queue = await openQueueStore({ directory, logger: warnings(io), clock: systemClock });
+    const store = await openQueueStore({ directory, logger: warnings(io), clock: systemClock });
     try {
-      return await fn(queue);
+      return await fn(commandsOf(store, directory));
     } finally {
-      await queue.close();
+      await store.close();
     }
   });
 };
+
+function commandsOf(store: QueueStore, directory: string): CommandQueue {
+  return {
+    get isRun() {
+      return hasRunner(directory);
+    },
+    list: (filter) => store.list(filter),
+    find: (id) => store.find(id),
+    layout: (id) => store.layout(id),
+    stats: () => store.stats(),
+    hold: (filter) => store.hold(filter),
+    release: (filter) => store.release(filter),
+    retry: (filter) => store.retry(filter),
+    requeue: (filter) => store.requeue(filter),
+    expire: (filter) => store.expire(filter),
+    remove: (filter) => store.remove(filter),
+    open: (id) => store.open(id),
+  };
+}
 
 /** The file or folder whose owner is the queue's; undefined where no server has made one yet. */
 async function queueIn(directory: string): Promise<string | undefined> {

@@ -2,7 +2,8 @@
 import { isDomainName } from '../../config/values.ts';
 import { MailError } from '../../lib/errors.ts';
 import type { Command, CommandIo } from '../command.ts';
-import { EX_NOPERM, EX_UNAVAILABLE, fatal, isRefusal, settingsFileOf, whoIAm } from './drop-in.ts';
+import { EX_NOPERM, EX_UNAVAILABLE, fatal, isRefusal, whoIAm } from './drop-in.ts';
+import { settingsFileFor } from '../settings-file.ts';
 import { readFlags } from './getopt.ts';
 import type { CommandQueue } from './command-queue.ts';
 import { withQueue, type WithQueue } from './open.ts';
@@ -13,7 +14,8 @@ const USAGE = `usage: ${SYNOPSIS}
   -p       list the queue, as mailq does; -j as JSON, an object a line
   -f       try all deferred mail now; -i ID that message, -s SITE what is for recipients of that domain
   -c FILE  the settings file or its folder; -v is accepted
-Messages that wait to be tried are in "incoming", never in "active"; "forced_expire" is always false.`;
+Behind an id stands * for what is being delivered or next, ! for what is held, # for what is to be returned to its sender. What is due is in
+"active" while a server runs the queue, and in "incoming" while none does.`;
 const MODES = 'fijps';
 
 interface Request {
@@ -45,7 +47,7 @@ export async function queueRequest(open: WithQueue, name: string, request: Reque
   const wrong = wrongValue(request);
   if (wrong !== undefined) return fatal(io, name, wrong, EX_UNAVAILABLE);
   try {
-    await open(await settingsFileOf(request.config, io), io, (queue) => perform(queue, request, io));
+    await open(await settingsFileFor(request.config, io), io, (queue) => perform(queue, request, io));
     return 0;
   } catch (error) {
     if (!(error instanceof MailError)) throw error;

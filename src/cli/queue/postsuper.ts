@@ -1,8 +1,9 @@
-// `postsuper` (postsuper(1)): deletes, holds, releases and requeues messages, with Postfix's flags, output and exit statuses.
+// `postsuper` (postsuper(1)): deletes, holds, releases, expires and requeues messages, with Postfix's flags, output and exit statuses.
 import { MailError } from '../../lib/errors.ts';
 import type { QueuedMessage } from '../../queue/types.ts';
 import type { Command, CommandIo } from '../command.ts';
-import { fatal, isRefusal, queueNameOf, settingsFileOf, type QueueName } from './drop-in.ts';
+import { fatal, isRefusal, queueNameOf, type QueueName } from './drop-in.ts';
+import { settingsFileFor } from '../settings-file.ts';
 import { readFlags } from './getopt.ts';
 import { batches, inputLines } from './input.ts';
 import type { CommandQueue } from './command-queue.ts';
@@ -11,53 +12,67 @@ import { printable } from './text.ts';
 
 const SYNOPSIS =
   'postsuper [-c config_dir] [-d queue_id (delete)] [-e queue_id (expire)] [-f queue_id (expire and/or un-hold)] [-h queue_id (hold)] [-H queue_id (un-hold)] [-p (purge temporary files)] [-r queue_id (requeue)] [-s (structure fix)] [-S (redundant structure fix)][-v (verbose)] [queue...]';
-const USAGE = `usage: postsuper [-psSv] [-c FILE] [-d ID|ALL|-] [-h ID|ALL|-] [-H ID|ALL|-] [-r ID|ALL|-] [queue ...]
+const USAGE = `usage: postsuper [-psSv] [-c FILE] [-d ID|ALL|-] [-e ID|ALL|-] [-f ID|ALL|-] [-h ID|ALL|-] [-H ID|ALL|-] [-r ID|ALL|-] [queue ...]
   -d  delete; -h hold; -H release what is held; -r requeue (which also releases it)
+  -e  expire: return to the sender now instead of trying once more (what is held, when it is released); -f also what is held
   ID may be given several times, - reads ids from standard input, ALL is every message of the queues named (incoming, active, deferred, hold)
-  -c FILE  the settings file or its folder; -p, -s and -S are accepted: the server looks after that itself
-  -e and -f (forced expiration) are refused: "buzon queue delete" drops a message without a report.`;
+  -c FILE  the settings file or its folder; -p, -s and -S are accepted: the server looks after that itself`;
 
 /** At a time: what is in memory, and one transaction of the queue. */
 const BATCH = 200;
 /** Folders of Postfix that hold no message of ours. */
 const EMPTY_QUEUES = ['maildrop', 'saved', 'corrupt', 'bounce', 'defer', 'trace', 'flush'];
 
-interface Action {
+/** A change, and what is said of it. */
+interface Step {
   /** Which messages it is for unless queues are named. */
   readonly from: readonly QueueName[];
+  /** Which of those. */
+  readonly isFor?: (message: QueuedMessage) => boolean;
   readonly single: string;
   readonly total: string;
   readonly perform: (queue: CommandQueue, ids: readonly string[]) => Promise<unknown>;
 }
 
-const ACTIONS: Readonly<Record<string, Action>> = {
-  d: {
-    from: ['hold', 'incoming', 'deferred'],
-    single: 'removed',
-    total: 'Deleted',
-    perform: (queue, ids) => queue.remove({ ids }),
-  },
-  r: {
-    from: ['hold', 'incoming', 'deferred'],
-    single: 'requeued',
-    total: 'Requeued',
-    perform: async (queue, ids) => {
-      await queue.release({ ids });
-      await queue.requeue({ ids });
+const ALL: readonly QueueName[] = ['hold', 'incoming', 'deferred'];
+const EXPIRE: Step = {
+  from: ALL,
+  isFor: ({ envelope }) => envelope.expire === undefined,
+  single: 'expired',
+  total: 'Force-expired',
+  perform: (queue, ids) => queue.expire({ ids }),
+};
+const RELEASE: Step = {
+  from: ['hold'],
+  single: 'released from hold',
+  total: 'Released from hold',
+  perform: (queue, ids) => queue.release({ ids }),
+};
+
+const ACTIONS: Readonly<Record<string, readonly Step[]>> = {
+  d: [{ from: ALL, single: 'removed', total: 'Deleted', perform: (queue, ids) => queue.remove({ ids }) }],
+  e: [EXPIRE],
+  f: [EXPIRE, RELEASE],
+  r: [
+    {
+      from: ALL,
+      single: 'requeued',
+      total: 'Requeued',
+      perform: async (queue, ids) => {
+        await queue.release({ ids });
+        await queue.requeue({ ids });
+      },
     },
-  },
-  h: {
-    from: ['incoming', 'deferred'],
-    single: 'placed on hold',
-    total: 'Placed on hold',
-    perform: (queue, ids) => queue.hold({ ids }),
-  },
-  H: {
-    from: ['hold'],
-    single: 'released from hold',
-    total: 'Released from hold',
-    perform: (queue, ids) => queue.release({ ids }),
-  },
+  ],
+  h: [
+    {
+      from: ['incoming', 'deferred'],
+      single: 'placed on hold',
+      total: 'Placed on hold',
+      perform: (queue, ids) => queue.hold({ ids }),
+    },
+  ],
+  H: [RELEASE],
 };
 
 interface Request {
@@ -72,13 +87,13 @@ interface Request {
 export function makePostsuper(open: WithQueue): Command {
   return {
     name: 'postsuper',
-    summary: 'delete, hold, release and requeue messages, as Postfix’s command does',
+    summary: 'delete, hold, release, expire and requeue messages, as Postfix’s command does',
     usage: USAGE,
     async run(args, io) {
       const request = readRequest(args, io);
       if (typeof request === 'string') return fatal(io, 'postsuper', request, 1);
       try {
-        await open(await settingsFileOf(request.config, io), io, (queue) => perform(queue, request, io));
+        await open(await settingsFileFor(request.config, io), io, (queue) => perform(queue, request, io));
         return 0;
       } catch (error) {
         if (!(error instanceof MailError)) throw error;
@@ -93,45 +108,56 @@ export const postsuperCommand = makePostsuper(withQueue);
 
 async function perform(queue: CommandQueue, { wanted, queues }: Request, io: CommandIo): Promise<void> {
   for (const [flag, ids] of wanted) {
-    const action = ACTIONS[flag];
-    if (!action) continue;
-    const from = queues ?? action.from;
-    let changed = 0;
-    if (ids.includes('ALL')) changed += await performOnAll(queue, action, from);
-    for await (const batch of batches(namedIds(ids, io), BATCH)) changed += await performOnIds(queue, action, from, batch, io);
-    io.err(`postsuper: ${action.total}: ${changed} message${changed === 1 ? '' : 's'}\n`);
+    const steps = (ACTIONS[flag] ?? []).map((step) => ({ ...step, from: queues ?? step.from, changed: 0 }));
+    if (ids.includes('ALL')) await performOnAll(queue, steps);
+    for await (const batch of batches(namedIds(ids, io), BATCH)) await performOnIds(queue, steps, batch, io);
+    for (const { total, changed } of steps) io.err(`postsuper: ${total}: ${changed} message${changed === 1 ? '' : 's'}\n`);
   }
 }
 
+/** Counts what it changes. */
+type Running = Step & { changed: number };
+
+const isMeant = ({ from, isFor }: Step, message: QueuedMessage): boolean =>
+  from.includes(queueNameOf(message)) && (isFor?.(message) ?? true);
+
+async function run(queue: CommandQueue, step: Running, messages: readonly QueuedMessage[]): Promise<void> {
+  if (messages.length > 0)
+    await step.perform(
+      queue,
+      messages.map(({ envelope }) => envelope.id),
+    );
+  step.changed += messages.length;
+}
+
 /** In pages, by queue: a message that comes meanwhile may or may not be among them, as with Postfix. */
-async function performOnAll(queue: CommandQueue, action: Action, from: readonly QueueName[]): Promise<number> {
-  let changed = 0;
-  for await (const page of batches(queue.list({}), BATCH)) {
-    const ids = page.filter((message) => from.includes(queueNameOf(message))).map(({ envelope }) => envelope.id);
-    if (ids.length > 0) await action.perform(queue, ids);
-    changed += ids.length;
-  }
-  return changed;
+async function performOnAll(queue: CommandQueue, steps: readonly Running[]): Promise<void> {
+  for await (const page of batches(queue.list({}), BATCH))
+    for (const step of steps)
+      await run(
+        queue,
+        step,
+        page.filter((message) => isMeant(step, message)),
+      );
 }
 
 async function performOnIds(
   queue: CommandQueue,
-  action: Action,
-  from: readonly QueueName[],
+  steps: readonly Running[],
   words: readonly string[],
   io: CommandIo,
-): Promise<number> {
+): Promise<void> {
   const wanted = [...new Set(words)].map((word) => [word, idOf(word)] as const);
   const found = await Promise.all(wanted.map(async ([, id]) => (id === undefined ? undefined : queue.find(id))));
-  const isMeant = (message: QueuedMessage | undefined): message is QueuedMessage =>
-    message !== undefined && from.includes(queueNameOf(message));
-  const ids = found.filter(isMeant).map(({ envelope }) => envelope.id);
-  if (ids.length > 0) await action.perform(queue, ids);
+  const there = found.filter((message) => message !== undefined);
+  const meant = steps.map((step) => there.filter((message) => isMeant(step, message)));
+  for (const [i, step] of steps.entries()) await run(queue, step, meant[i] ?? []);
   for (const [i, [word, id]] of wanted.entries()) {
+    const message = found[i];
     if (id === undefined) io.err(`postsuper: warning: invalid mail queue id: ${printable(word)}\n`);
-    else if (isMeant(found[i])) io.err(`postsuper: ${id}: ${action.single}\n`);
+    else if (message)
+      for (const [n, { single }] of steps.entries()) if (meant[n]?.includes(message)) io.err(`postsuper: ${id}: ${single}\n`);
   }
-  return ids.length;
 }
 
 const idOf = (word: string): string | undefined => (/^[0-9A-Za-z]{1,64}$/.test(word) ? word.toUpperCase() : undefined);
@@ -151,8 +177,6 @@ function readRequest(args: readonly string[], io: CommandIo): Request | string {
     io.err(`postsuper: ${read}\n`);
     return `usage: ${SYNOPSIS}`;
   }
-  if (read.flags.some(([flag]) => flag === 'e' || flag === 'f'))
-    return '-e and -f (forced expiration) are not supported; "buzon queue delete" drops a message without a report';
   const queues: QueueName[] = [];
   for (const name of read.rest) {
     const ours = queueNamed(name);

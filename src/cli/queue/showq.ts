@@ -1,7 +1,7 @@
 // Listings as Postfix's showq(8) and postqueue(1) write them, byte for byte, so that programs made for those read ours.
 import type { QueuedMessage, QueuedRecipient } from '../../queue/types.ts';
 import type { CommandIo } from '../command.ts';
-import { queueNameOf } from './drop-in.ts';
+import { shownQueueOf } from './drop-in.ts';
 import type { CommandQueue } from './command-queue.ts';
 import { printable } from './text.ts';
 
@@ -15,11 +15,12 @@ const NOBODY = 'MAILER-DAEMON';
 
 /** `postqueue -p`. */
 export async function printTraditional(queue: CommandQueue, io: CommandIo): Promise<void> {
+  const { isRun } = queue;
   let messages = 0;
   let bytes = 0;
   for await (const message of queue.list({})) {
     if (io.closed?.()) return;
-    io.out(`${messages === 0 ? HEADINGS : '\n'}${traditionalEntry(message)}`);
+    io.out(`${messages === 0 ? HEADINGS : '\n'}${traditionalEntry(message, isRun)}`);
     messages++;
     bytes += message.size;
   }
@@ -30,9 +31,11 @@ export async function printTraditional(queue: CommandQueue, io: CommandIo): Prom
   );
 }
 
-export function traditionalEntry(message: QueuedMessage): string {
+const MARKS: Readonly<Partial<Record<string, string>>> = { active: '*', hold: '!' };
+
+export function traditionalEntry(message: QueuedMessage, isRun: boolean): string {
   const { envelope, size, recipients } = message;
-  const id = `${envelope.id}${queueNameOf(message) === 'hold' ? '!' : ''}`;
+  const id = `${envelope.id}${MARKS[shownQueueOf(message, isRun)] ?? ''}${envelope.expire ? '#' : ''}`;
   const arrived = asctime(envelope.arrived).slice(0, 20);
   const lines = [`${id.padEnd(11)} ${String(size).padStart(7)} ${arrived} ${printable(envelope.sender) || NOBODY}\n`];
   let reason = '';
@@ -51,25 +54,26 @@ export function traditionalEntry(message: QueuedMessage): string {
 
 /** `postqueue -j`. */
 export async function printJson(queue: CommandQueue, io: CommandIo): Promise<void> {
+  const { isRun } = queue;
   for await (const message of queue.list({})) {
     if (io.closed?.()) return;
-    io.out(`${jsonEntry(message)}\n`);
+    io.out(`${jsonEntry(message, isRun)}\n`);
   }
 }
 
 /** With Postfix's spaces, which scripts without a JSON parser look for. */
-export function jsonEntry(message: QueuedMessage): string {
+export function jsonEntry(message: QueuedMessage, isRun: boolean): string {
   const { envelope, size, recipients } = message;
   const each = recipients.map((recipient) => {
     const reason = delayReason(recipient);
     return `{"address": ${quoted(recipient.address)}${reason === '' ? '' : `, "delay_reason": ${quoted(reason)}`}}`;
   });
   return `{${[
-    `"queue_name": "${queueNameOf(message)}"`,
+    `"queue_name": "${shownQueueOf(message, isRun)}"`,
     `"queue_id": ${quoted(envelope.id)}`,
     `"arrival_time": ${Math.floor(envelope.arrived / 1000)}`,
     `"message_size": ${size}`,
-    '"forced_expire": false',
+    `"forced_expire": ${envelope.expire === true}`,
     `"sender": ${quoted(envelope.sender || NOBODY)}`,
     `"recipients": [${each.join(', ')}]`,
   ].join(', ')}}`;

@@ -21,6 +21,8 @@ export interface SendmailOptions {
   readonly notify?: readonly NotifyWord[];
   readonly ret?: 'FULL' | 'HDRS';
   readonly envid?: string;
+  /** -v: a report of the first delivery attempt. */
+  readonly verbose?: boolean;
   readonly recipients: readonly string[];
 }
 
@@ -34,6 +36,7 @@ export function readSendmailOptions(args: readonly string[]): SendmailOptions {
   const { options, rest } = parse(args);
   const draft: Draft = { mode: 'send', fromHeader: false, dotEnds: true, recipients: rest };
   for (const option of options) apply(draft, option);
+  if (draft.mode === 'verify' && draft.fromHeader) throw new Fatal(EX_USAGE, '-t option cannot be used with -bv');
   if (draft.mode === 'send' && draft.fromHeader && rest.length > 0)
     throw new Fatal(EX_USAGE, 'cannot handle command-line recipients with -t');
   if ((draft.mode === 'send' && !draft.fromHeader && rest.length === 0) || (draft.mode === 'verify' && rest.length === 0))
@@ -78,6 +81,8 @@ function apply(draft: Draft, { name, value = '' }: GivenOption): void {
       return void (draft.ret = word(value, ['FULL', 'HDRS'] as const, 'R'));
     case 'V':
       return void (draft.envid = envidOf(value));
+    case 'v':
+      return void (draft.verbose = true);
     case 'o':
       return oldOption(draft, value);
   }

@@ -26,8 +26,9 @@ export async function submit(submission: Submission, io: CommandIo): Promise<voi
   const { options, settings } = submission;
   const limit = settings.messageSizeLimit === 0 ? Infinity : settings.messageSizeLimit;
   const tooLarge = (): Fatal => new Fatal(EX_UNAVAILABLE, `message is larger than message_size_limit (${limit} bytes)`);
-  const lines = inputLines(io.stdin, options.dotEnds, limit, tooLarge);
-  const { header, first } = await readHeader(lines);
+  const verify = options.mode === 'verify';
+  const lines = verify ? nothing() : inputLines(io.stdin, options.dotEnds, limit, tooLarge);
+  const { header, first } = verify ? { header: probeHeader(submission), first: [] } : await readHeader(lines);
   const envelope = envelopeOf(submission, header);
   const head = header.finish({
     myorigin: settings.myorigin,
@@ -44,6 +45,19 @@ export async function submit(submission: Submission, io: CommandIo): Promise<voi
     if (drop.size > limit) throw tooLarge();
     await drop.commit();
   });
+  if (envelope.trace !== undefined)
+    io.out(`Mail Delivery Status Report will be mailed to <${options.sender ?? submission.user?.name ?? ''}>.\n`);
+}
+
+async function* nothing(): AsyncGenerator<Buffer> {
+  // The input is left alone.
+}
+
+/** What Postfix's sendmail writes for -bv; the rest is added as to any message. */
+function probeHeader({ options, settings }: Submission): MessageHeader {
+  const recipients = options.recipients.flatMap((text) => readRecipients(text, settings.myorigin));
+  const to = recipients.map((address) => Buffer.from(address, 'utf8').toString('latin1'));
+  return new MessageHeader(['Subject: probe', `To: ${to.join(',\n\t')}`]);
 }
 
 /** Whatever ends the writing early leaves nothing behind: an error, or a signal. */
@@ -102,6 +116,7 @@ function envelopeOf({ options, settings, user }: Submission, header: MessageHead
     ...(notify === undefined ? {} : { notify }),
     ...(ret === undefined ? {} : { ret }),
     ...(envid === undefined ? {} : { envid }),
+    ...(options.mode === 'verify' ? { trace: 'verify' } : options.verbose ? { trace: 'record' } : {}),
   };
 }
 

@@ -24,7 +24,16 @@ export function unixPeer(name: string, path: string): Peer {
 }
 
 /** The message says why, in the system's words. */
-export class DialError extends Error {}
+export class DialError extends Error {
+  /** Nobody answers there (and not: we stopped, or cannot use our own address). */
+  readonly dead: boolean;
+  constructor(message: string, dead: boolean) {
+    super(message);
+    this.dead = dead;
+  }
+}
+
+const DEAD = new Set(['ECONNREFUSED', 'ECONNRESET', 'EHOSTDOWN', 'EHOSTUNREACH', 'ENETUNREACH', 'ETIMEDOUT']);
 
 /** As strerror(3) has them; libuv's own words differ. */
 const WORDS: Readonly<Record<string, string>> = {
@@ -45,17 +54,19 @@ export function dial(
     const target = 'path' in peer.at ? { path: peer.at.path } : { host: peer.at.address, port: peer.at.port };
     // Who has closed its half may still be answering.
     const socket = connectSocket({ ...target, noDelay: true, ...(localAddress === undefined ? {} : { localAddress }) });
-    const finish = (error?: string): void => {
+    const finish = (error?: string, dead = false): void => {
       stopTimer();
       signal.removeEventListener('abort', onAbort);
       socket.removeAllListeners('connect').removeAllListeners('error');
       if (error === undefined) return resolve(socket);
       socket.on('error', () => undefined).destroy();
-      reject(new DialError(error));
+      reject(new DialError(error, dead));
     };
     const onAbort = (): void => finish(signal.reason === 'deadline' ? 'Delivery took too long' : 'Delivery stopped');
-    const stopTimer = clock.after(timeout, () => finish('Connection timed out'));
-    socket.once('connect', () => finish()).once('error', (error: NodeJS.ErrnoException) => finish(words(error)));
+    const stopTimer = clock.after(timeout, () => finish('Connection timed out', true));
+    socket
+      .once('connect', () => finish())
+      .once('error', (error: NodeJS.ErrnoException) => finish(words(error), DEAD.has(error.code ?? '')));
     signal.addEventListener('abort', onAbort);
     if (signal.aborted) onAbort();
   });

@@ -3,7 +3,7 @@ import { isIP } from 'node:net';
 import { domainToASCII } from 'node:url';
 import type { Resolver } from '../../dns/resolver.ts';
 import { MailError } from '../../lib/errors.ts';
-import type { NextHop } from '../types.ts';
+import type { InetHop } from '../types.ts';
 
 /** MX hosts whose addresses are asked for. */
 const MAX_MX_HOSTS = 20;
@@ -19,7 +19,8 @@ export interface NextHost {
 }
 
 export type HostList =
-  | { readonly kind: 'hosts'; readonly hosts: readonly NextHost[] }
+  /** `ours`: we are an MX of it ourselves, so that nobody stands behind it (RFC 5321 section 5.1). */
+  | { readonly kind: 'hosts'; readonly hosts: readonly NextHost[]; readonly ours: boolean }
   | { readonly kind: 'deferred' | 'failed'; readonly status: string; readonly reason: string };
 
 export interface HostOptions {
@@ -29,12 +30,14 @@ export interface HostOptions {
   readonly protocols: readonly (4 | 6)[];
   readonly smtp_address_preference: 'any' | 'ipv4' | 'ipv6';
   readonly smtp_balance_inet_protocols: boolean;
-  readonly limits: { readonly smtp_mx_address_limit: number };
+  readonly limits: () => { readonly smtp_mx_address_limit: number };
   /** From 0 up to (not including) 1. */
   readonly random: () => number;
 }
 
-type InetHop = Extract<NextHop, { kind: 'smtp' | 'lmtp' }>;
+/** Whether nobody answered at an address a moment ago (`DeadAddresses`). */
+type IsDead = (address: string, port: number) => boolean;
+
 interface MailHost {
   readonly name: string;
   readonly preference: number;
@@ -45,7 +48,12 @@ type Found = MailHost & { readonly addresses: readonly string[]; readonly failed
  * In the order they are to be tried, at most smtp_mx_address_limit. `configured`: an administrator named the host, so that one that does not
  * exist is our mistake, and its mail waits. Never throws: what DNS cannot say now is deferred with 4.4.3, never failed.
  */
-export async function findHosts(hop: InetHop, configured: boolean, options: HostOptions): Promise<HostList> {
+export async function findHosts(
+  hop: InetHop,
+  configured: boolean,
+  options: HostOptions,
+  isDead: IsDead = () => false,
+): Promise<HostList> {
   if (isIP(hop.host) !== 0) return listed([{ name: hop.host, address: hop.host, port: hop.port, best: true }]);
   const domain = toAscii(hop.host);
   if (domain === undefined) return notFound(hop.host, 'A', configured);
@@ -67,19 +75,19 @@ export async function findHosts(hop: InetHop, configured: boolean, options: Host
   // RFC 5321 section 5.1: nobody at our own preference or behind it.
   const usable = found.filter((host) => host.preference < loop);
   if (usable.length === 0) return { kind: 'failed', status: '5.4.6', reason: `mail for ${domain} loops back to myself` };
-  const hosts = inOrder(usable, options).map(({ host, address }) => ({
+  const hosts = inOrder(usable, options, (address) => isDead(address, hop.port)).map(({ host, address }) => ({
     name: host.name,
     address,
     port: hop.port,
     best: host.preference === best,
   }));
-  if (hosts.length > 0) return listed(limited(hosts, options));
+  if (hosts.length > 0) return listed(limited(hosts, options), loop !== Infinity);
   const failed = usable.find((host) => host.failed);
   if (failed) return tryAgain(failed.name, 'A');
   return named.length > 0 ? notFound(named[0]?.name ?? '', 'A', configured, '5.4.4') : notFound(domain, 'A', configured);
 }
 
-const listed = (hosts: readonly NextHost[]): HostList => ({ kind: 'hosts', hosts });
+const listed = (hosts: readonly NextHost[], ours = false): HostList => ({ kind: 'hosts', hosts, ours });
 
 /** Hosts of equal preference in random order (RFC 5321 section 5.1). */
 async function mailHosts(domain: string, options: HostOptions): Promise<readonly MailHost[]> {
@@ -104,19 +112,25 @@ function ownPreference(found: readonly Found[], { hostname, isOwnAddress }: Host
   return Math.min(...own.map((host) => host.preference));
 }
 
-/** By preference; within one, addresses in random order, those of the preferred protocol first. */
-function inOrder(found: readonly Found[], options: HostOptions): { host: Found; address: string }[] {
+/** By preference; within one, addresses in random order, those of the preferred protocol first, those that are dead last. */
+function inOrder(
+  found: readonly Found[],
+  options: HostOptions,
+  isDead: (address: string) => boolean,
+): { host: Found; address: string }[] {
   const first = { any: 0, ipv4: 4, ipv6: 6 }[options.smtp_address_preference];
   const each = found.flatMap((host) => host.addresses.map((address) => ({ host, address })));
   return shuffled(each, options.random).sort(
     (one, other) =>
-      one.host.preference - other.host.preference || Number(isIP(other.address) === first) - Number(isIP(one.address) === first),
+      one.host.preference - other.host.preference ||
+      Number(isDead(one.address)) - Number(isDead(other.address)) ||
+      Number(isIP(other.address) === first) - Number(isIP(one.address) === first),
   );
 }
 
 /** smtp_balance_inet_protocols: the limit never leaves out the only protocol that works. */
 function limited(hosts: readonly NextHost[], options: HostOptions): readonly NextHost[] {
-  const limit = options.limits.smtp_mx_address_limit;
+  const limit = options.limits().smtp_mx_address_limit;
   if (limit === 0 || hosts.length <= limit) return hosts;
   if (!options.smtp_balance_inet_protocols || limit < 2) return hosts.slice(0, limit);
   const count = (family: number): number => hosts.filter((host) => isIP(host.address) === family).length;

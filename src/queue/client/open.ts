@@ -1,10 +1,12 @@
 // From an address to a session that takes mail: connection, greeting, EHLO, TLS as the policy says, AUTH.
 import { checkServerIdentity, type ConnectionOptions, type PeerCertificate } from 'node:tls';
+import { createHash, type X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
+import type { Credentials } from '../credentials.ts';
 import { openSession } from '../nodemailer-adapter.ts';
 import { dial, DialError, type Peer } from './connect.ts';
 import { requireTlsMissing } from './needs.ts';
-import type { ClientOptions, Credentials, TlsPolicy } from './options.ts';
+import type { ClientOptions, TlsPolicy, TlsRules } from './options.ts';
 import { SessionError, type SmtpSession } from './session.ts';
 import { broken, cannotConnect, refusedUs, statusOf, trouble, type Trouble } from './wording.ts';
 
@@ -24,20 +26,22 @@ export interface Plan {
 
 export type Opened =
   | { readonly kind: 'open'; readonly session: SmtpSession }
-  /** `next`: another host may do better. */
-  | { readonly kind: 'closed'; readonly trouble: Trouble; readonly next: boolean };
+  /** `next`: another host may do better. `dead`: nobody answered at all. */
+  | { readonly kind: 'closed'; readonly trouble: Trouble; readonly next: boolean; readonly dead: boolean };
 
 /** Never throws for what the peer does. */
 export async function open(peer: Peer, plan: Plan, options: ClientOptions, signal: AbortSignal): Promise<Opened> {
-  const { level } = plan.policy;
+  const { policy } = plan;
+  if (policy.level === 'refused') return closed(trouble('deferred', policy.status, policy.reason, { remote: peer.name }));
+  const { level } = policy;
   const tls = level === 'none' ? 'never' : level === 'may' ? 'opportunistic' : 'required';
   try {
-    const session = await connected(peer, plan, options, signal, tls).catch((error: unknown) => {
+    const session = await connected(peer, plan, policy, options, signal, tls).catch((error: unknown) => {
       if (!mayGoClear(error, plan)) throw error;
       // RFC 7435 section 3: no encryption rather than no mail.
       const why = error instanceof SessionError ? error.message : '';
       options.logger.info('queue.tls-failed', { relay: peer.relay, reason: why });
-      return connected(peer, plan, options, signal, 'never');
+      return connected(peer, plan, policy, options, signal, 'never');
     });
     if (plan.detectLoop && session.peerName === options.hostname.toLowerCase()) {
       session.quit();
@@ -45,22 +49,25 @@ export async function open(peer: Peer, plan: Plan, options: ClientOptions, signa
     }
     return await loggedIn(peer, session, plan, options, signal);
   } catch (error) {
-    if (error instanceof DialError) return closed(cannotConnect(peer, error.message));
+    if (error instanceof DialError) return closed(cannotConnect(peer, error.message), true, error.dead);
     if (error instanceof SessionError) return judged(peer, error, plan, options);
     throw error;
   }
 }
 
-const closed = (why: Trouble, next = true): Opened => ({ kind: 'closed', trouble: why, next });
+const closed = (why: Trouble, next = true, dead = false): Opened => ({ kind: 'closed', trouble: why, next, dead });
 
 async function connected(
   peer: Peer,
   plan: Plan,
+  rules: TlsRules,
   options: ClientOptions,
   signal: AbortSignal,
   tls: 'never' | 'opportunistic' | 'required',
 ): Promise<SmtpSession> {
-  const { clock, limits } = options;
+  const { clock } = options;
+  const limits = options.limits();
+  const ca = await options.roots?.();
   const socket = await dial(peer, {
     timeout: limits.smtp_connect_timeout,
     clock,
@@ -73,24 +80,44 @@ async function connected(
     heloName: options.heloName ?? options.hostname,
     host: peer.name,
     tls,
-    tlsOptions: tlsOptions(peer, plan, options),
+    tlsOptions: { ...tlsOptions(peer, plan.destination, rules), ...(ca === undefined ? {} : { ca }) },
+    ...(rules.level === 'fingerprint' ? { judge: (certificate) => checkFingerprint(rules, certificate) } : {}),
     timeouts: limits,
     clock,
     signal,
   });
 }
 
-/** RFC 3207 section 4.1, RFC 6125 section 6. With `may` the certificate is looked at and not relied upon. */
-function tlsOptions(peer: Peer, { policy, destination }: Plan, { roots }: ClientOptions): ConnectionOptions {
-  const names = policy.names ?? [destination, `.${destination}`];
+/** RFC 3207 section 4.1, RFC 6125 section 6. With `may` and `encrypt` the certificate is looked at and not relied upon. */
+function tlsOptions(peer: Peer, destination: string, rules: TlsRules): ConnectionOptions {
+  const { level, minVersion, maxVersion, ciphers } = rules;
+  const isChecked = level === 'verify' || level === 'secure';
+  const names = (rules.names ?? ['nexthop', 'dot-nexthop']).map((name) => standFor(name, peer.name, destination));
   return {
-    rejectUnauthorized: policy.level === 'verify' || policy.level === 'secure',
+    rejectUnauthorized: isChecked,
     ...(isIP(peer.name) === 0 ? { servername: peer.name } : {}),
-    ...(roots === undefined ? {} : { ca: roots }),
-    ...(policy.level === 'secure' || policy.names !== undefined
+    ...(minVersion === undefined ? {} : { minVersion }),
+    ...(maxVersion === undefined ? {} : { maxVersion }),
+    ...(ciphers === undefined ? {} : { ciphers }),
+    ...(level === 'secure' || (isChecked && rules.names !== undefined)
       ? { checkServerIdentity: (_host: string, certificate: PeerCertificate) => checkNames(names, certificate) }
       : {}),
   };
+}
+
+/** The words of smtp_tls_secure_cert_match. */
+function standFor(name: string, host: string, nexthop: string): string {
+  if (name === 'hostname') return host;
+  if (name === 'nexthop') return nexthop;
+  return name === 'dot-nexthop' ? `.${nexthop}` : name;
+}
+
+/** Of the certificate or of its public key, as smtp_tls_fingerprint_cert_match. */
+function checkFingerprint({ fingerprints = [], digest = 'sha256' }: TlsRules, certificate: X509Certificate): string | undefined {
+  const of = (bytes: Buffer): string => createHash(digest).update(bytes).digest('hex');
+  const own = [of(certificate.raw), of(certificate.publicKey.export({ type: 'spki', format: 'der' }))];
+  if (own.some((one) => fingerprints.includes(one))) return undefined;
+  return `the certificate has none of the fingerprints that are wanted, but ${digest} ${own[0]}, its key ${own[1]}`;
 }
 
 /** smtp_tls_secure_cert_match: one of the names must be there; `.example.com` is any name below it. */
@@ -145,7 +172,8 @@ function judged(peer: Peer, error: SessionError, plan: Plan, options: ClientOpti
     return closed(trouble('deferred', '4.7.4', `TLS is required, but was not offered by host ${peer.label}`, about));
   if (error.kind === 'tls')
     return closed(trouble('deferred', '4.7.5', `Cannot start TLS with ${peer.label}: ${error.detail}`, about));
-  if (reply === undefined) return closed(broken(peer, error));
+  if (reply === undefined)
+    return closed(broken(peer, error), true, stage === 'greeting' && (error.kind === 'timeout' || error.kind === 'lost'));
   const more = { ...about, reply: reply.text };
   switch (stage) {
     case 'starttls':

@@ -1,10 +1,11 @@
 // What the client is told of the house: limits with Postfix's names, and the questions it asks.
-import type { SecureContextOptions } from 'node:tls';
+import type { SecureContextOptions, SecureVersion } from 'node:tls';
 import type { Resolver } from '../../dns/resolver.ts';
 import type { Clock } from '../../lib/clock.ts';
 import type { Logger } from '../../lib/logger.ts';
 import type { MessageSource } from '../../message/source.ts';
-import type { NextHop } from '../types.ts';
+import type { Credentials } from '../credentials.ts';
+import type { InetHop, NextHop } from '../types.ts';
 import type { SessionTimeouts } from './session.ts';
 
 /** Times in milliseconds. */
@@ -23,6 +24,8 @@ export interface ClientLimits extends SessionTimeouts {
   /** A delivery ends after this long, and so much longer as the message takes at smtp_min_data_rate (bytes a second). */
   readonly delivery_deadline: number;
   readonly smtp_min_data_rate: number;
+  /** How long an address at which nobody answered stands behind others. */
+  readonly minimal_backoff_time: number;
 }
 
 /** Postfix's own, but for connection_cache_size and delivery_deadline, which it lacks. */
@@ -44,24 +47,45 @@ export const DEFAULT_CLIENT_LIMITS: ClientLimits = {
   connection_cache_size: 200,
   delivery_deadline: 3_600_000,
   smtp_min_data_rate: 500,
+  minimal_backoff_time: 300_000,
 };
 
-export type TlsLevel = 'none' | 'may' | 'encrypt' | 'verify' | 'secure';
+export type TlsLevel = 'none' | 'may' | 'encrypt' | 'fingerprint' | 'verify' | 'secure';
 
-/** How a host must be spoken to; `verify` wants the host's name in its certificate, `secure` the destination's (or `names`). */
-export interface TlsPolicy {
+/**
+ * How a host must be spoken to: `verify` wants the host's name in a certificate that a root vouches for, `secure` the destination's (or `names`),
+ * `fingerprint` one of the certificates or keys that are listed, whoever signed it.
+ */
+export interface TlsRules {
   readonly level: TlsLevel;
-  /** smtp_tls_secure_cert_match: names of which the certificate must have one; a leading dot takes any below it. */
+  /**
+   * smtp_tls_verify_cert_match, smtp_tls_secure_cert_match: names of which the certificate must have one. `hostname`, `nexthop`, `dot-nexthop` stand
+   * for what they say; a leading dot takes any name below.
+   */
   readonly names?: readonly string[];
+  /** Of certificates or public keys: lower-case hex digits. */
+  readonly fingerprints?: readonly string[];
+  /** smtp_tls_fingerprint_digest. */
+  readonly digest?: string;
+  readonly minVersion?: SecureVersion;
+  readonly maxVersion?: SecureVersion;
+  /** OpenSSL's list of cipher suites up to TLS 1.2. */
+  readonly ciphers?: string;
+  /** An MTA-STS policy that is only tried out: what keeps it from being met before TLS is looked at, or empty. It is logged, nothing else. */
+  readonly testing?: string;
 }
 
-export interface Credentials {
-  readonly user: string;
-  readonly password: string;
+/** The host is not spoken to at all; mail for it waits. */
+export interface TlsRefusal {
+  readonly level: 'refused';
+  readonly status: string;
+  readonly reason: string;
 }
+export type TlsPolicy = TlsRules | TlsRefusal;
 
 export interface ClientOptions {
-  readonly limits: ClientLimits;
+  /** As they are now: a reload changes them. */
+  readonly limits: () => ClientLimits;
   /** smtp_helo_name; also what an MX record that leads back here says. */
   readonly hostname: string;
   /** smtp_helo_name where it differs. */
@@ -79,12 +103,16 @@ export interface ClientOptions {
   readonly isOwnAddress: (address: string) => boolean;
   /** smtp_skip_5xx_greeting: such a host is passed over, not believed. */
   readonly smtp_skip_5xx_greeting: boolean;
-  /** `destination` is the next hop's host, `host` the one that is spoken to. @throws MailError temporary */
-  readonly tlsPolicy: (destination: string, host: string) => Promise<TlsPolicy> | TlsPolicy;
-  /** Roots that certificates must lead to (smtp_tls_CAfile); Node's own when absent. */
-  readonly roots?: SecureContextOptions['ca'];
+  /** `site` is the next hop, `host` the one that is spoken to; `signal` ends the wait. @throws MailError temporary */
+  readonly tlsPolicy: (site: InetHop, host: string, signal: AbortSignal) => Promise<TlsPolicy> | TlsPolicy;
+  /** Roots that certificates must lead to (smtp_tls_CAfile); Node's own when it gives none. @throws MailError temporary */
+  readonly roots?: () => Promise<SecureContextOptions['ca'] | undefined>;
   /** smtp_sasl_password_maps. @throws MailError temporary */
-  readonly credentials?: (hop: NextHop, sender: string) => Promise<Credentials | undefined> | Credentials | undefined;
+  readonly credentials?: (
+    hop: NextHop,
+    sender: string,
+    host: string,
+  ) => Promise<Credentials | undefined> | Credentials | undefined;
   /** Sends passwords also where the connection is not encrypted. */
   readonly authInClear?: boolean;
   /** smtp_bind_address for mail of this sender (empty for `<>`). @throws MailError temporary */

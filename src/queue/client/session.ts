@@ -1,4 +1,5 @@
 // What the client needs of a connection to another server; `queue/nodemailer-adapter.ts` gives it.
+import type { X509Certificate } from 'node:crypto';
 import type { ConnectionOptions } from 'node:tls';
 import type { Socket } from 'node:net';
 import type { Clock } from '../../lib/clock.ts';
@@ -115,6 +116,8 @@ export interface SessionOptions {
   readonly host: string;
   readonly tls: 'never' | 'opportunistic' | 'required';
   readonly tlsOptions: ConnectionOptions;
+  /** Judges the certificate, whoever signed it: why it will not do, or undefined. Without it the chain and the name decide. */
+  readonly judge?: (certificate: X509Certificate) => string | undefined;
   readonly timeouts: SessionTimeouts;
   readonly clock: Clock;
   readonly signal: AbortSignal;

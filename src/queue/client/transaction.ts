@@ -68,7 +68,7 @@ export async function transact(
       return fine;
     });
     if (!isSendable(envelope.sender)) all(trouble('failed', '5.1.7', 'bad address syntax of the sender'));
-    else if (sendable.length > 0) await run(session, peer, sendable, envelope, result);
+    else if (sendable.length > 0) await run(session, peer, sendable, envelope, result, job.envelope.trace === 'verify');
   } finally {
     if (envelope.owned) await envelope.source.dispose();
   }
@@ -85,18 +85,19 @@ async function run(
   recipients: readonly QueuedRecipient[],
   envelope: Envelope,
   result: Transaction,
+  verify: boolean,
 ): Promise<void> {
-  const steps: [Step, ...Step[], Step] = [
-    { stage: 'mail', line: [`MAIL FROM:<${envelope.sender}>`, ...envelope.mailParameters].join(' ') },
-    ...recipients.map((recipient) => ({ stage: 'rcpt' as const, line: rcpt(recipient, envelope, session) })),
-    { stage: 'data', line: 'DATA' },
-  ];
-  const { mail, each, data } = await converse(session, steps);
+  const { mail, each, data } = await converse(session, {
+    mail: { stage: 'mail', line: [`MAIL FROM:<${envelope.sender}>`, ...envelope.mailParameters].join(' ') },
+    rcpt: recipients.map((recipient) => ({ stage: 'rcpt' as const, line: rcpt(recipient, envelope, session) })),
+    ...(verify ? {} : { data: { stage: 'data', line: 'DATA' } }),
+  });
   result.open = true;
   const accepted = accepts(peer, recipients, mail, each, result);
   result.sentAway = [mail, ...each, data].some((reply) => reply?.status === 'fulfilled' && reply.value.code === 421);
   result.untouched =
     mail.status === 'rejected' ? (mail.reason as SessionError | undefined)?.kind === 'lost' : mail.value.code === 421;
+  if (verify) return answered(session, peer, recipients, each, result);
   const goAhead = data?.status === 'fulfilled' && data.value.code >= 300 && data.value.code < 400;
   if (accepted.length > 0 && goAhead) return send(session, peer, accepted, envelope, result);
   if (accepted.length > 0) {
@@ -108,10 +109,41 @@ async function run(
   }
 }
 
+/** Who was taken could be delivered to: that is all that was to be found out. The transaction is left open, and ends with RSET. */
+function answered(
+  session: SmtpSession,
+  peer: Peer,
+  recipients: readonly QueuedRecipient[],
+  each: readonly Settled[],
+  result: Transaction,
+): void {
+  recipients.forEach(({ number }, i) => {
+    const reply = each[i];
+    if (reply?.status !== 'fulfilled' || !isTaken(reply)) return;
+    const { status, text } = reply.value;
+    result.outcomes.set(number, taken(session, peer, status, text, false));
+  });
+}
+
+const taken = (session: SmtpSession, peer: Peer, status: string, reply: string, dsnPassedOn: boolean): Outcome => ({
+  kind: 'delivered',
+  relay: peer.relay,
+  status,
+  reply,
+  dsnPassedOn,
+  ...(session.tls ? { tls: session.tls.verified ? 'verified' : 'encrypted' } : {}),
+});
+
 async function* nothing(): AsyncGenerator<Buffer> {
   // No bytes: the dot alone.
 }
 
+interface Steps {
+  readonly mail: Step;
+  readonly rcpt: readonly Step[];
+  /** Not of a message that only asks. */
+  readonly data?: Step;
+}
 interface Replies {
   readonly mail: Settled;
   readonly each: readonly Settled[];
@@ -120,17 +152,17 @@ interface Replies {
 }
 
 /** The replies to MAIL, RCPT, DATA: pipelined where that is offered (RFC 2920), else one after another as far as it makes sense. */
-async function converse(session: SmtpSession, steps: readonly [mail: Step, ...rcpt: Step[], data: Step]): Promise<Replies> {
+async function converse(session: SmtpSession, steps: Steps): Promise<Replies> {
   const ask = async (some: readonly Step[]): Promise<Settled[]> => Promise.allSettled(session.send(some));
   const missing: Settled = { status: 'rejected', reason: undefined };
   if (session.extensions.has('PIPELINING')) {
-    const [mail = missing, ...rest] = await ask(steps);
-    return { mail, data: rest.pop(), each: rest };
+    const [mail = missing, ...rest] = await ask([steps.mail, ...steps.rcpt, ...(steps.data ? [steps.data] : [])]);
+    return { mail, data: steps.data && rest.pop(), each: rest };
   }
-  const [mail = missing] = await ask(steps.slice(0, 1));
+  const [mail = missing] = await ask([steps.mail]);
   const each: Settled[] = [];
-  if (isTaken(mail)) for (const step of steps.slice(1, -1)) each.push(...(await ask([step])));
-  const [data] = each.some(isTaken) ? await ask(steps.slice(-1)) : [];
+  if (isTaken(mail)) for (const step of steps.rcpt) each.push(...(await ask([step])));
+  const [data] = steps.data && each.some(isTaken) ? await ask([steps.data]) : [];
   return { mail, each, data };
 }
 
@@ -197,14 +229,7 @@ async function send(
   accepted.forEach(({ number }, i) => {
     const answer = answers[lmtp ? i : 0];
     if (answer?.status === 'fulfilled' && answer.value.code < 300)
-      result.outcomes.set(number, {
-        kind: 'delivered',
-        relay: peer.relay,
-        status: answer.value.status,
-        reply: answer.value.text,
-        dsnPassedOn: session.extensions.has('DSN'),
-        ...(session.tls ? { tls: session.tls.verified ? 'verified' : 'encrypted' } : {}),
-      });
+      result.outcomes.set(number, taken(session, peer, answer.value.status, answer.value.text, session.extensions.has('DSN')));
     else if (answer?.status === 'rejected' && (answer.reason as SessionError).stage === 'body')
       put(result, number, judge(peer, answer, 'body'));
     // What was lost behind the dot may have been delivered: nobody else is asked.

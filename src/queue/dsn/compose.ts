@@ -117,7 +117,7 @@ function textPart({ text, language, recipients }: ReportContent): string {
 /** `<address>: reason`, and what to do about it. */
 function recipientLines({ address, action, status, reason }: ReportRecipient, language: LanguageTexts): string[] {
   const outcome = action === 'failed' || action === 'delayed' ? '' : `${action}: `;
-  const hint = outcome === '' ? hintFor(status, language) : undefined;
+  const hint = outcome === '' || action === 'undeliverable' ? hintFor(status, language) : undefined;
   return [
     ...wrap(`<${oneLine(address, false, 320)}>: ${outcome}${oneLine(reason, false)}`),
     ...(hint === undefined ? [] : wrap(`-> ${hint}`, '    ')),

@@ -63,11 +63,23 @@ export class DsnReporter implements Reporter {
     if (done.length > 0) await this.#send('success', sender, message, done, await returnedHeader(source));
   }
 
-  /** After mail for mailboxes here was stored: the success that NOTIFY asked for. Never throws: the message is safe, and may not come again for this. */
+  /** @throws MailError when it was not accepted */
+  async trace(message: About, recipients: readonly ReportedRecipient[], source: MessageSource): Promise<void> {
+    const { envelope } = message;
+    // Copies that the settings add want no report: their addresses are nobody's business.
+    const wanted = recipients.filter((one) => asked(one, 'NEVER') !== true);
+    if (envelope.sender === '' || wanted.length === 0) return;
+    const described = wanted.map((one) => this.#describe(envelope, one, traceAction(envelope, one)));
+    await this.#send('verify', envelope.sender, message, described, await returnedHeader(source));
+  }
+
+  /** After mail for mailboxes here was stored: the success that NOTIFY or sendmail -v asked for. Never throws: the message is safe, and may not come again for this. */
   async reportStored({ id, envelope, source }: ReceivedMessage): Promise<void> {
     const wanted = envelope.recipients.filter(
       ({ notify, route }) =>
-        notify?.includes('SUCCESS') && route.kind === 'deliver' && route.targets.some((t) => t.kind === 'mailbox'),
+        (notify?.includes('SUCCESS') || (envelope.trace !== undefined && !notify?.includes('NEVER'))) &&
+        route.kind === 'deliver' &&
+        route.targets.some((t) => t.kind === 'mailbox'),
     );
     if (envelope.sender === '' || wanted.length === 0) return;
     const about = { envelope: { ...envelope, id, arrived: this.#o.now() } };
@@ -76,8 +88,9 @@ export class DsnReporter implements Reporter {
       const common = { address, ...(orcpt === undefined ? {} : { orcpt }), status: '2.0.0', lastAttempt: this.#o.now() };
       return { ...common, action: expanded ? 'expanded' : 'delivered', reason: 'stored in the mailbox' };
     });
+    const kind = envelope.trace === undefined ? 'success' : 'verify';
     await returnedHeader(source)
-      .then((returned) => this.#send('success', envelope.sender, about, recipients, returned))
+      .then((returned) => this.#send(kind, envelope.sender, about, recipients, returned))
       .catch((error: unknown) => {
         const reason = error instanceof Error ? error.message : String(error);
         this.#o.logger.warn('queue.report-failed', { id, to: envelope.sender, reason });
@@ -94,7 +107,8 @@ export class DsnReporter implements Reporter {
         status: outcome.status,
         reason: `delivery via ${outcome.relay}: ${outcome.reply}`,
         ...(remote === undefined ? {} : { remote }),
-        ...(outcome.reply === '' ? {} : { reply: outcome.reply }),
+        // Nobody speaks SMTP but hosts.
+        ...(outcome.reply === '' || remote === undefined ? {} : { reply: outcome.reply }),
       };
     }
     const { status, reason, remote, reply } = outcome;
@@ -163,7 +177,7 @@ async function isNotice(source: MessageSource): Promise<boolean> {
   return head.includes(`\r\n${POSTMASTER_NOTICE}\r\n`);
 }
 
-const asked = ({ recipient }: ReportedRecipient, what: 'SUCCESS' | 'FAILURE' | 'DELAY'): boolean | undefined =>
+const asked = ({ recipient }: ReportedRecipient, what: 'NEVER' | 'SUCCESS' | 'FAILURE' | 'DELAY'): boolean | undefined =>
   recipient.notify?.includes(what);
 
 const isFailureWanted = (one: ReportedRecipient): boolean => one.outcome.kind === 'failed' && asked(one, 'FAILURE') !== false;
@@ -175,6 +189,12 @@ const isSuccessWanted = (one: ReportedRecipient): boolean =>
 /** RFC 3464 section 2.3.3: LMTP's answer, and throwing away, are the end of the way; SMTP's is not. */
 const successAction = ({ recipient }: ReportedRecipient): Action =>
   recipient.destination.startsWith('smtp:') ? 'relayed' : 'delivered';
+
+function traceAction({ trace }: QueuedEnvelope, one: ReportedRecipient): Action {
+  const { kind } = one.outcome;
+  if (trace === 'verify') return kind === 'delivered' ? 'deliverable' : 'undeliverable';
+  return kind === 'delivered' ? successAction(one) : kind === 'deferred' ? 'delayed' : 'failed';
+}
 
 /** A failure for having waited too long still has the 4.x.x of its last try. */
 const classed = (status: string, action: Action): string => (action === 'failed' ? status.replace(/^[24]\./, '5.') : status);

@@ -4,8 +4,8 @@ import { formatRfc5322 } from '../../message/date.ts';
 import { decodeUtf8Address, decodeXtext, encodeUtf8Address } from '../../message/xtext.ts';
 import type { QueuedEnvelope } from '../types.ts';
 
-/** RFC 3464 section 2.3.3. */
-export type Action = 'failed' | 'delayed' | 'delivered' | 'relayed' | 'expanded';
+/** RFC 3464 section 2.3.3; the last two are Postfix's, of mail that only asked. */
+export type Action = 'failed' | 'delayed' | 'delivered' | 'relayed' | 'expanded' | 'deliverable' | 'undeliverable';
 
 /** What a report says of one recipient. Times in milliseconds since the epoch. */
 export interface ReportRecipient {

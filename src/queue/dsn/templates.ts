@@ -8,6 +8,7 @@ const KINDS: Readonly<Record<string, ReportKind>> = {
   failure_template: 'failure',
   delay_template: 'delay',
   success_template: 'success',
+  verify_template: 'verify',
 };
 /** Bytes of a file, and lines of one template. */
 const MAX_FILE = 64 * 1024;
@@ -31,12 +32,11 @@ export function parseBounceTemplates(bytes: Buffer): BounceTemplates {
     const end = lines.indexOf(mark, at + 1);
     if (end < 0) fail(at + 1, `the template has no end: a line with ${mark} alone`);
     const kind = KINDS[name];
-    if (!kind && name !== 'verify_template')
-      fail(at + 1, `there is no ${name}; failure_template, delay_template and success_template are`);
+    if (!kind) return fail(at + 1, `there is no ${name}; ${Object.keys(KINDS).join(', ')} are`);
     const body = lines.slice(at + 1, end);
     const empty = body.indexOf('');
     if (empty < 0) fail(at + 1, 'an empty line must stand between header and text');
-    if (kind) Object.assign(found, readTemplate(kind, body, empty));
+    Object.assign(found, readTemplate(kind, body, empty));
     at = end;
   }
   return found;

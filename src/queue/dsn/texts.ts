@@ -3,8 +3,8 @@
 export const LANGUAGES = ['en', 'es'] as const;
 export type Language = (typeof LANGUAGES)[number];
 
-/** `postmaster` is what the postmaster gets when a report itself cannot be delivered. */
-export type ReportKind = 'failure' | 'delay' | 'success' | 'postmaster';
+/** `verify` is what sendmail -bv and -v ask for, `postmaster` what the postmaster gets when a report itself cannot be delivered. */
+export type ReportKind = 'failure' | 'delay' | 'success' | 'verify' | 'postmaster';
 
 export interface ReportText {
   /** ASCII, one line. */
@@ -55,6 +55,10 @@ const en: LanguageTexts = {
         'was handed to a host that sends no reports of this kind: if it cannot be',
         'delivered there, you will be told as usual.',
       ],
+    },
+    verify: {
+      subject: 'Mail Delivery Status Report',
+      lines: ['This is the mail system at host $myhostname.', '', 'Enclosed is the mail delivery report that you requested.'],
     },
     postmaster: {
       subject: 'Postmaster Copy: Undelivered Mail',
@@ -119,6 +123,10 @@ const es: LanguageTexts = {
         'se entregó a un servidor que no envía informes de este tipo: si allí no se',
         'puede entregar, se le avisará como de costumbre.',
       ],
+    },
+    verify: {
+      subject: 'Informe del estado de la entrega',
+      lines: ['Este es el sistema de correo de $myhostname.', '', 'Este es el informe de entrega que ha pedido.'],
     },
     postmaster: {
       subject: 'Copia para postmaster: correo no entregado',

@@ -59,6 +59,15 @@ export class Destination {
   get taken(): number {
     return this.#running.size + this.reserved;
   }
+  /** Jobs that have been under way for long. */
+  waiting(now: number): number {
+    let count = 0;
+    for (const began of this.#running.values()) {
+      if (now - began < SLOW_MS) break;
+      count++;
+    }
+    return count;
+  }
   get room(): number {
     return Math.max(0, this.window - this.taken);
   }

@@ -2,18 +2,19 @@
 // kept here but the jobs under way, a few fetched ahead for destinations that answer fast, and what was learnt of the last destinations.
 //
 // Places (smtp_process_limit) are shared by pace, so that hosts that take half a minute a reply cannot hold up those that do not: slow
-// destinations have at most half of the places, they and those of which nothing is known yet at most three quarters.
+// destinations have at most half of the places, they and those of which nothing is known yet at most three quarters. A job that goes on for longer
+// (SLOW_MS) gives its place to others and waits beside them: it costs a connection, not a process as qmgr's do. So nobody's silence keeps mail from a
+// destination of which nothing is known. Of those that wait there is a limit too.
 import { toMailError } from '../../lib/errors.ts';
 import type { Logger } from '../../lib/logger.ts';
 import type { Clock } from '../../lib/clock.ts';
 import type { Failure, Job, QueueStore } from '../types.ts';
 import { Destination, type JobEnd, type Pace } from './destination.ts';
-import type { QueueLimits } from './limits.ts';
+import type { LimitsOf } from './limits.ts';
 
 export interface SchedulerOptions {
   readonly store: Pick<QueueStore, 'readyDestinations' | 'jobs'>;
-  /** As they are now: a reload changes them. */
-  readonly limits: () => QueueLimits;
+  readonly limits: LimitsOf;
   /** Carries out a job; what it gives is what the destination is judged by. Never rejects. */
   readonly run: (job: Job) => Promise<JobEnd>;
   /** Puts a job off that goes to a dead destination. Never rejects. */
@@ -28,6 +29,8 @@ export interface SchedulerOptions {
 
 /** Destinations asked for at a time. */
 const PAGE = 64;
+/** Pages in a row of which nobody had a turn, before a pause. */
+const IDLE_PAGES = 32;
 /** Jobs of a dead destination that one turn puts off. */
 const SUSPENDED = 50;
 const REMEMBERED = 5_000;
@@ -37,6 +40,9 @@ const AGAIN_MS = 1_000;
 /** The part of the places that slow destinations may have together, and they with those of which nothing is known. */
 const SLOW_PART = 0.5;
 const UNPROVEN_PART = 0.75;
+
+/** Jobs that wait without a place, at most, for each place there is. */
+const WAITING_EACH = 9;
 
 /** Why a recipient at a dead destination waits, as Postfix says it. */
 export const SUSPENDED_REASON = 'delivery temporarily suspended: ';
@@ -48,6 +54,8 @@ export class Scheduler {
   readonly #active = new Set<Destination>();
   readonly #jobs = new Set<Promise<void>>();
   #cursor = '';
+  /** When many pages in a row were looked at in vain. */
+  #walkedAt = -Infinity;
   #wanted = false;
   /** Goes up whenever something may have become ready. */
   #turnOfThings = 0;
@@ -115,10 +123,22 @@ export class Scheduler {
   }
 
   async #goRound(): Promise<void> {
-    while (!this.#stopped && this.#free() > 0) {
-      const names = await this.#o.store.readyDestinations(this.#cursor, PAGE);
-      if ((await this.#serve(names)) > 0) continue;
-      // When that was the whole ring, those that are left have what they may have, until jobs end or turn out to be long.
+    /** Of the first page that nobody of had a use for: seen again, the ring has been gone round. */
+    let first: string | undefined;
+    // Not for each message that comes while others wait for places.
+    const most = this.#o.monotonic() - this.#walkedAt >= AGAIN_MS ? IDLE_PAGES : 1;
+    for (let idle = 0; !this.#stopped && this.#free() > 0;) {
+      const names = await this.#o.store.readyDestinations(this.#cursor, PAGE, this.#inJobs());
+      if ((await this.#serve(names)) > 0) {
+        idle = 0;
+        first = undefined;
+        continue;
+      }
+      const isWholeRing = names.length < PAGE || (first !== undefined && names.includes(first));
+      first ??= names[0];
+      if (!isWholeRing && ++idle < most) continue;
+      if (most > 1) this.#walkedAt = this.#o.monotonic();
+      // Those that are left have what they may have, until jobs end or turn out to be long.
       this.#contended = names.length === PAGE;
       if (names.length > 0) this.#again();
       return;
@@ -143,6 +163,13 @@ export class Scheduler {
       begun += result.value;
     }
     return begun;
+  }
+
+  /** Recipients in jobs, by destination; those that have fetched jobs to begin are to be named in any case. */
+  #inJobs(): ReadonlyMap<string, number> {
+    const counts = new Map<string, number>();
+    for (const { name, busy, hasKept } of this.#active) if (!hasKept) counts.set(name, busy.size);
+    return counts;
   }
 
   /** A quick look: many of a page may be new ones for which there is no place. */
@@ -175,7 +202,7 @@ export class Scheduler {
     const turnOfThings = this.#turnOfThings;
     this.#reserve(destination, places);
     try {
-      const jobs = await store.jobs(destination.name, places + ahead + 1, limits().recipients, destination.busy);
+      const jobs = await store.jobs(destination.name, places + ahead + 1, limits(destination.name).recipients, destination.busy);
       if (this.#stopped) return 0;
       // One more than there is a use for says whether there is more.
       if (jobs.length <= places + ahead) destination.drained = turnOfThings;
@@ -194,7 +221,12 @@ export class Scheduler {
 
   /** Puts off what is ready at a dead destination. */
   async #suspend(destination: Destination, cause: Failure | undefined): Promise<number> {
-    const jobs = await this.#o.store.jobs(destination.name, SUSPENDED, this.#o.limits().recipients, destination.busy);
+    const jobs = await this.#o.store.jobs(
+      destination.name,
+      SUSPENDED,
+      this.#o.limits(destination.name).recipients,
+      destination.busy,
+    );
     const [first] = jobs;
     if (this.#stopped || !first) return 0;
     const asked = jobs.find(({ recipients }) =>
@@ -237,20 +269,29 @@ export class Scheduler {
 
   // ---- places
 
+  /** Places in use, by the pace of who has them. */
+  #taken(): Record<Pace, number> {
+    const now = this.#o.monotonic();
+    const taken: Record<Pace, number> = { slow: 0, new: 0, proven: 0 };
+    let mayWait = this.#o.limits().processes * WAITING_EACH;
+    for (const one of this.#active) {
+      const waiting = Math.min(one.waiting(now), mayWait);
+      mayWait -= waiting;
+      taken[one.pace(now)] += one.taken - waiting;
+    }
+    return taken;
+  }
   #free(): number {
-    let taken = 0;
-    for (const destination of this.#active) taken += destination.taken;
-    return Math.max(0, this.#o.limits().processes - taken);
+    const { slow, new: unknown, proven } = this.#taken();
+    return Math.max(0, this.#o.limits().processes - slow - unknown - proven);
   }
 
   /** Places that a destination may have more, by its pace; undefined stands for one of which nothing is known. */
   #allowance(destination: Destination | undefined): number {
-    const now = this.#o.monotonic();
-    const taken: Record<Pace, number> = { slow: 0, new: 0, proven: 0 };
-    for (const one of this.#active) taken[one.pace(now)] += one.taken;
+    const taken = this.#taken();
     const places = this.#o.limits().processes;
     const left = (part: number, used: number): number => Math.max(1, Math.floor(places * part)) - used;
-    const pace = destination?.pace(now) ?? 'new';
+    const pace = destination?.pace(this.#o.monotonic()) ?? 'new';
     const some = left(1, taken.slow + taken.new + taken.proven);
     if (pace === 'proven') return Math.max(0, some);
     const unproven = Math.min(some, left(UNPROVEN_PART, taken.slow + taken.new));
@@ -260,7 +301,7 @@ export class Scheduler {
   // ---- memory
 
   #destination(name: string): Destination {
-    const known = this.#destinations.get(name) ?? new Destination(name, this.#o.limits);
+    const known = this.#destinations.get(name) ?? new Destination(name, () => this.#o.limits(name));
     this.#destinations.delete(name);
     this.#destinations.set(name, known);
     if (this.#destinations.size > (this.#o.remembered ?? REMEMBERED))

@@ -24,6 +24,8 @@ const UNFINISHED_MS = 36 * 3_600_000;
 const STEP = 50;
 const BUSY_PAUSE_MS = 20;
 const FIRST_READ = 16 * 1024;
+/** The bit of a file's mode by which its message is to be returned to its sender (files.ts). */
+const EXPIRED = 0o100;
 
 export interface SweepContext {
   readonly directory: string;
@@ -50,13 +52,13 @@ export function inspect(directory: string, id: string): Found {
     throw error;
   }
   try {
-    const { size, mtimeMs } = fstatSync(descriptor);
+    const { size, mtimeMs, mode } = fstatSync(descriptor);
     let parsed = parseHead(readFirst(descriptor, FIRST_READ));
     if (parsed.kind === 'short' && parsed.need <= size) parsed = parseHead(readFirst(descriptor, parsed.need));
     // Nothing was ever synced of it.
     if (size === 0 || parsed.kind === 'short') return { kind: 'unfinished', modified: mtimeMs };
     if (parsed.kind === 'damaged') return parsed;
-    const head = parsed.value;
+    const head = mode & EXPIRED ? expired(parsed.value) : parsed.value;
     if (head.sha256 === undefined) return { kind: 'unfinished', modified: mtimeMs };
     if (head.envelope.id !== id) return { kind: 'damaged', reason: `it is called ${id} and says it is ${head.envelope.id}` };
     if (size === head.headLength + head.size) return { kind: 'whole', head, modified: mtimeMs };
@@ -65,6 +67,8 @@ export function inspect(directory: string, id: string): Found {
     closeSync(descriptor);
   }
 }
+
+const expired = (head: Head): Head => ({ ...head, envelope: { ...head.envelope, expire: true } });
 
 function readFirst(descriptor: number, length: number): Buffer {
   const buffer = Buffer.allocUnsafe(length);
@@ -163,7 +167,8 @@ function lookAtAll(
     } else if (found.kind === 'whole' && !isLeftOver(db, id, found.head)) {
       if (!recovering && now - found.modified < COMMIT_MARGIN_MS) continue;
       takeUp(db, found.head, now);
-      log('warn', 'queue.adopted', { id, from: found.head.envelope.sender });
+      // All of them, of a database that was lost: their number is told.
+      if (!recovering) log('warn', 'queue.adopted', { id, from: found.head.envelope.sender });
       result.adopted++;
     } else if (found.kind === 'whole' || now - found.modified > UNFINISHED_MS) {
       unlinkSync(pathOf(directory, id));

@@ -1,29 +1,37 @@
 // The queue's files as the serving side handles them: written and synced, marked, opened, taken away. Nothing here blocks the loop.
 import { createHash } from 'node:crypto';
-import { mkdir, open, readdir, rename, stat, unlink, chown, type FileHandle } from 'node:fs/promises';
+import { closeSync, fchownSync, fstatSync } from 'node:fs';
+import { chmod, mkdir, open, readdir, rename, stat, unlink, chown } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { datasyncDescriptor, openDescriptor, readDescriptor, writeDescriptor } from '../../lib/descriptors.ts';
 import { MailError, toMailError } from '../../lib/errors.ts';
 import type { MessageSource } from '../../message/source.ts';
 import { isMissing, removeIfThere } from '../../storage/files.ts';
 import { FolderSync } from '../../storage/folder-sync.ts';
-import type { NewMessage } from '../types.ts';
+import type { FileLayout, NewMessage } from '../types.ts';
 import {
   formatHead,
   HASH_AT,
   isQueueId,
   MAX_HEAD,
   messagesFolder,
+  parseHead,
   parsePreamble,
   pathOf,
+  PREAMBLE,
   type Mark,
   type Preamble,
 } from './queue-file.ts';
 
 const FILE_MODE = 0o600;
+/** Of a message that is to be returned to its sender: as in Postfix's queue (MAIL_QUEUE_STAT_EXPIRE) the owner's x bit tells. */
+const EXPIRED_MODE = 0o700;
 const FOLDER_MODE = 0o700;
 /** Small messages are written with one call. */
 const GATHER = 256 * 1024;
 const READ_CHUNK = 64 * 1024;
+/** Most messages are read whole with the first call. */
+const FIRST_READ = 16 * 1024;
 
 /** Whose the folder is: what root makes in it is given to him. */
 export interface Owner {
@@ -96,26 +104,52 @@ export class QueueFiles {
     const { head, places } = formatHead(envelope, source.size, recipients);
     if (head.length > MAX_HEAD) throw new MailError('too-many', 'TOO_MANY_RECIPIENTS', 'Too many recipients');
     const path = pathOf(this.directory, envelope.id);
-    let handle: FileHandle;
+    let fd: number;
     try {
       await this.#ensure(dirname(path));
-      handle = await open(path, 'wx', FILE_MODE);
+      fd = await openDescriptor(path, 'wx', FILE_MODE);
     } catch (error) {
       // One with this id is in the queue: that one stays.
       throw toMailError(error, 'making a queue file');
     }
     try {
-      if (this.#owner) await handle.chown(this.#owner.uid, this.#owner.gid);
-      await writeMessage(handle, head, source);
-      await handle.datasync();
-      await handle.close();
+      try {
+        if (this.#owner) fchownSync(fd, this.#owner.uid, this.#owner.gid);
+        await writeMessage(fd, head, source);
+        await datasyncDescriptor(fd);
+      } finally {
+        closeSync(fd);
+      }
       await this.#sync.sync(dirname(path));
       return places;
     } catch (error) {
-      await handle.close().catch(() => undefined);
       await unlink(path).catch(() => undefined);
       throw toMailError(error, 'writing a queue file');
     }
+  }
+
+  /** Where things stand in a message's file. @throws MailError corrupt */
+  async layout(id: string): Promise<FileLayout> {
+    let fd: number;
+    try {
+      fd = await openDescriptor(pathOf(this.directory, id), 'r');
+    } catch (error) {
+      throw isMissing(error) ? corrupt(id, 'it is missing') : toMailError(error, 'opening a queue file');
+    }
+    try {
+      let parsed = parseHead(await readDescriptor(fd, 0, READ_CHUNK));
+      if (parsed.kind === 'short') parsed = parseHead(await readDescriptor(fd, 0, parsed.need));
+      if (parsed.kind !== 'ok') throw corrupt(id, parsed.kind === 'short' ? 'it is cut off' : parsed.reason);
+      const { headLength, recipients } = parsed.value;
+      return { envelope: PREAMBLE, recipients: recipients.map(({ place }) => place), message: headLength };
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  /** Says that the message is to be returned to its sender; not synced. */
+  async expire(id: string): Promise<void> {
+    await chmod(pathOf(this.directory, id), EXPIRED_MODE);
   }
 
   /** Says of recipients what became of them; not synced. */
@@ -147,24 +181,24 @@ export class QueueFiles {
       throw corrupt(id, reason);
     };
     if (!isQueueId(id)) throw corrupt(id, 'no queue id');
-    let handle: FileHandle;
+    let fd: number;
     try {
-      handle = await open(pathOf(this.directory, id), 'r');
+      fd = await openDescriptor(pathOf(this.directory, id), 'r');
     } catch (error) {
       if (isMissing(error)) return await fail('it is missing');
       throw toMailError(error, 'opening a queue file');
     }
     try {
-      const first = await readAt(handle, 0, READ_CHUNK);
+      const first = await readDescriptor(fd, 0, FIRST_READ);
       const preamble = parsePreamble(first);
       if (preamble.kind !== 'ok') return await fail(preamble.kind === 'short' ? 'it is cut off' : preamble.reason);
       const { headLength, size, sha256 } = preamble.value;
       if (sha256 === undefined) return await fail('it was not written to the end');
-      const there = (await handle.stat()).size;
+      const there = fstatSync(fd).size;
       if (there !== headLength + size) return await fail(`it has ${there} bytes, not ${headLength + size}`);
-      return new FileSource(handle, first, preamble.value, fail);
+      return new FileSource(fd, first, preamble.value, fail);
     } catch (error) {
-      await handle.close();
+      closeSync(fd);
       throw toMailError(error, 'reading a queue file');
     }
   }
@@ -173,14 +207,14 @@ export class QueueFiles {
 const corrupt = (id: string, reason: string): MailError =>
   new MailError('corrupt', 'QUEUE_FILE_DAMAGED', 'The message is damaged', { detail: `queue file ${id}: ${reason}` });
 
-async function writeMessage(handle: FileHandle, head: Buffer, source: MessageSource): Promise<void> {
+async function writeMessage(fd: number, head: Buffer, source: MessageSource): Promise<void> {
   const hash = createHash('sha256');
   let gathered: Buffer[] = [head];
   let waiting = head.length;
   let size = 0;
   let at = 0;
   const flush = async (): Promise<void> => {
-    await writeAll(handle, gathered, waiting, at);
+    await writeDescriptor(fd, gathered, waiting, at);
     at += waiting;
     gathered = [];
     waiting = 0;
@@ -192,44 +226,30 @@ async function writeMessage(handle: FileHandle, head: Buffer, source: MessageSou
     if ((waiting += chunk.length) >= GATHER) await flush();
   }
   if (size !== source.size) throw new Error(`a message of ${source.size} bytes turned out to have ${size}`);
-  const digest = hash.digest('hex');
+  const digest = Buffer.from(hash.digest('hex'), 'latin1');
   const whole = at === 0;
-  if (whole) head.write(digest, HASH_AT, 'latin1');
+  if (whole) digest.copy(head, HASH_AT);
   if (waiting > 0) await flush();
   // Last: whoever finds it finds all before it.
-  if (!whole) await handle.write(digest, HASH_AT, 'latin1');
+  if (!whole) await writeDescriptor(fd, [digest], digest.length, HASH_AT);
 }
 
-/** With one call, unless the file system takes less at a time. */
-async function writeAll(handle: FileHandle, parts: readonly Buffer[], length: number, at: number): Promise<void> {
-  const { bytesWritten } = await handle.writev(parts, at);
-  if (bytesWritten === length) return;
-  const rest = Buffer.concat(parts).subarray(bytesWritten);
-  for (let done = 0; done < rest.length;)
-    done += (await handle.write(rest, done, rest.length - done, at + bytesWritten + done)).bytesWritten;
-}
-
-async function readAt(handle: FileHandle, at: number, length: number): Promise<Buffer> {
-  const buffer = Buffer.allocUnsafe(length);
-  const { bytesRead } = await handle.read(buffer, 0, length, at);
-  return buffer.subarray(0, bytesRead);
-}
-
+/** Owns the descriptor, until it is disposed or all of the file has been read. */
 class FileSource implements MessageSource {
   readonly size: number;
-  readonly #handle: FileHandle;
+  #fd: number | undefined;
   /** The file's beginning. */
   readonly #first: Buffer;
   readonly #preamble: Preamble;
   readonly #fail: (reason: string) => Promise<never>;
-  #open = true;
 
-  constructor(handle: FileHandle, first: Buffer, preamble: Preamble, fail: (reason: string) => Promise<never>) {
+  constructor(fd: number, first: Buffer, preamble: Preamble, fail: (reason: string) => Promise<never>) {
     this.size = preamble.size;
-    this.#handle = handle;
+    this.#fd = fd;
     this.#first = first;
     this.#preamble = preamble;
     this.#fail = fail;
+    if (first.length === preamble.headLength + preamble.size) this.#close();
   }
   async *chunks(): AsyncIterable<Buffer> {
     const { headLength, size, sha256 } = this.#preamble;
@@ -246,16 +266,18 @@ class FileSource implements MessageSource {
   }
   async #read(at: number, end: number): Promise<Buffer> {
     if (at < this.#first.length) return this.#first.subarray(at, Math.min(end, this.#first.length));
+    if (this.#fd === undefined) throw new Error('the message was disposed');
     try {
-      return await readAt(this.#handle, at, Math.min(READ_CHUNK, end - at));
+      return await readDescriptor(this.#fd, at, Math.min(READ_CHUNK, end - at));
     } catch (error) {
       throw toMailError(error, 'reading a queue file');
     }
   }
+  #close(): void {
+    if (this.#fd !== undefined) closeSync(this.#fd);
+    this.#fd = undefined;
+  }
   async dispose(): Promise<void> {
-    if (this.#open) {
-      this.#open = false;
-      await this.#handle.close();
-    }
+    this.#close();
   }
 }

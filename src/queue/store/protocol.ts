@@ -21,9 +21,11 @@ export interface FileWork {
   readonly marks: readonly Marking[];
   /** Messages that have left the queue. */
   readonly gone: readonly string[];
+  /** Messages that are to be returned to their senders from now on. */
+  readonly expired?: readonly string[];
 }
 
-export type ChangeKind = 'hold' | 'release' | 'retry' | 'requeue' | 'remove';
+export type ChangeKind = 'hold' | 'release' | 'retry' | 'requeue' | 'expire' | 'remove';
 
 /** Behind which message a page begins. */
 export interface Cursor {
@@ -57,7 +59,7 @@ export interface Operations {
   promote: [{ now: number; latest: number }, { more: boolean; next: number | null }];
   change: [{ kind: ChangeKind; filter: QueueFilter; cursor: Cursor | null; now: number }, Page<{ changed: number } & FileWork>];
   holdDamaged: [{ id: string; reason: string }, null];
-  ready: [{ after: string; limit: number }, string[]];
+  ready: [{ after: string; limit: number; busy: readonly (readonly [string, number])[] }, string[]];
   jobs: [{ destination: string; limit: number; recipientsEach: number; busy: readonly string[] }, Job[]];
   page: [{ filter: QueueFilter; cursor: Cursor | null }, Page<RawMessages>];
   find: [{ id: string }, QueuedMessage | null];

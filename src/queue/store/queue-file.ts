@@ -9,7 +9,8 @@
 //
 // The head ends behind the empty line. The hash is zeros until the message is written whole: a file without one was never acknowledged. The first byte
 // of a recipient's line says what became of it: W waits, H is held, D is done. It is overwritten in place and not synced: a repeat is all that a
-// power cut can make of that. Everything else in the file never changes. What queue.db alone knows (tries, failures, another destination) is found out anew.
+// power cut can make of that. The owner's x bit of its mode says that the message is to be returned to its sender (postsuper -e). Everything else in the
+// file never changes. What queue.db alone knows (tries, failures, another destination) is found out anew.
 import { crc32 } from 'node:zlib';
 import { join } from 'node:path';
 import type { NewRecipient, QueuedEnvelope } from '../types.ts';
@@ -134,7 +135,7 @@ const BODY_TYPES: readonly unknown[] = ['7BIT', '8BITMIME', 'BINARYMIME'];
 function readEnvelope(text: string): QueuedEnvelope | undefined {
   const value = readObject(text);
   if (!value) return undefined;
-  const { id, sender, arrived, smtpUtf8, bodyType, ret, envid, requireTls, account, messageId } = value;
+  const { id, sender, arrived, smtpUtf8, bodyType, ret, envid, requireTls, account, messageId, trace } = value;
   const good =
     isText(id) &&
     isQueueId(id) &&
@@ -144,6 +145,7 @@ function readEnvelope(text: string): QueuedEnvelope | undefined {
     BODY_TYPES.includes(bodyType) &&
     (ret === undefined || ret === 'FULL' || ret === 'HDRS') &&
     (requireTls === undefined || typeof requireTls === 'boolean') &&
+    (trace === undefined || trace === 'verify' || trace === 'record') &&
     [envid, account, messageId].every(isTextIfThere);
   return good ? (value as unknown as QueuedEnvelope) : undefined;
 }

@@ -26,9 +26,14 @@ const TOGETHER = 25;
 const TOP_DESTINATIONS = 20;
 const START: Cursor = { arrived: Number.MIN_SAFE_INTEGER, id: '' };
 
-/** Ring from behind `after`: each one is a single search in the index, however many recipients it has. */
-export function readyDestinations(db: QueueDatabase, { after, limit }: Given<'ready'>): string[] {
+/** Ring from behind `after`: each one is a single search in the index, however many recipients it has (of those that are busy, as many steps as they have jobs). */
+export function readyDestinations(db: QueueDatabase, { after, limit, busy }: Given<'ready'>): string[] {
   const found: string[] = [];
+  const recipientsInJobs = new Map(busy);
+  const hasMore = (destination: string): boolean => {
+    const inJobs = recipientsInJobs.get(destination) ?? 0;
+    return inJobs === 0 || countReady(db, destination, inJobs + 1) > inJobs;
+  };
   const next = (behind: string): string | undefined =>
     db.get<{ destination: string }>(
       `SELECT destination FROM recipient INDEXED BY recipient_turn WHERE state = 'ready' AND destination > ? ORDER BY destination LIMIT 1`,
@@ -43,12 +48,20 @@ export function readyDestinations(db: QueueDatabase, { after, limit }: Given<'re
       at = '';
     } else {
       if (wrapped && destination > after) break;
-      found.push(destination);
+      if (hasMore(destination)) found.push(destination);
       at = destination;
     }
   }
   return found;
 }
+
+const countReady = (db: QueueDatabase, destination: string, most: number): number =>
+  db.get<{ n: number }>(
+    `SELECT count(*) AS n FROM (SELECT 1 FROM recipient INDEXED BY recipient_turn WHERE state = 'ready' AND destination BETWEEN ? AND ? LIMIT ?)`,
+    destination,
+    destination,
+    most,
+  )?.n ?? 0;
 
 /** Neighbours in the order of turns that belong to one message make a job. */
 export function jobs(db: QueueDatabase, { destination, limit, recipientsEach, busy }: Given<'jobs'>): Job[] {

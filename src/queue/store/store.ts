@@ -9,7 +9,7 @@ import { toMailError } from '../../lib/errors.ts';
 import type { Logger } from '../../lib/logger.ts';
 import type { MessageSource } from '../../message/source.ts';
 import { isMissing } from '../../storage/files.ts';
-import type { Job, NewMessage, QueuedMessage, QueueFilter, QueueStats, QueueStore, Settlement } from '../types.ts';
+import type { FileLayout, Job, NewMessage, QueuedMessage, QueueFilter, QueueStats, QueueStore, Settlement } from '../types.ts';
 import { ChangeHint } from './change-hint.ts';
 import { QueueFiles } from './files.ts';
 import type { ChangeKind, Cursor, FileWork, Page } from './protocol.ts';
@@ -110,8 +110,8 @@ class DiskQueue implements QueueStore {
       if (!more) return next ?? undefined;
     }
   }
-  readyDestinations(after: string, limit: number): Promise<string[]> {
-    return this.#thread.ask('ready', { after, limit });
+  readyDestinations(after: string, limit: number, busy: ReadonlyMap<string, number> = new Map()): Promise<string[]> {
+    return this.#thread.ask('ready', { after, limit, busy: [...busy] });
   }
   jobs(destination: string, limit: number, recipientsEach: number, busy: ReadonlySet<string>): Promise<Job[]> {
     return this.#thread.ask('jobs', { destination, limit, recipientsEach, busy: [...busy] });
@@ -127,12 +127,14 @@ class DiskQueue implements QueueStore {
   }
 
   /** What has been committed, on the files: no promise hangs on it. */
-  async #carryOut({ marks, gone }: FileWork): Promise<void> {
+  async #carryOut({ marks, gone, expired = [] }: FileWork): Promise<void> {
     for (const id of gone) await this.#files.remove(id).catch((error: unknown) => this.#warn('queue.file.failed', id, error));
+    const missed = (id: string, error: unknown): void => {
+      if (!isMissing(error)) this.#warn('queue.file.failed', id, error);
+    };
     for (const { id, places, mark } of marks)
-      await this.#files.mark(id, places, mark).catch((error: unknown) => {
-        if (!isMissing(error)) this.#warn('queue.file.failed', id, error);
-      });
+      await this.#files.mark(id, places, mark).catch((error: unknown) => missed(id, error));
+    for (const id of expired) await this.#files.expire(id).catch((error: unknown) => missed(id, error));
   }
 
   open(id: string): Promise<MessageSource> {
@@ -170,6 +172,9 @@ class DiskQueue implements QueueStore {
   async find(id: string): Promise<QueuedMessage | undefined> {
     return isQueueId(id) ? ((await this.#thread.ask('find', { id })) ?? undefined) : undefined;
   }
+  layout(id: string): Promise<FileLayout> {
+    return this.#files.layout(id);
+  }
   stats(): Promise<QueueStats> {
     return this.#thread.ask('stats', {});
   }
@@ -185,6 +190,9 @@ class DiskQueue implements QueueStore {
   }
   requeue(filter: QueueFilter): Promise<number> {
     return this.#change('requeue', filter);
+  }
+  expire(filter: QueueFilter): Promise<number> {
+    return this.#change('expire', filter);
   }
   remove(filter: QueueFilter): Promise<number> {
     return this.#change('remove', filter);

@@ -102,9 +102,11 @@ function putOff(db: QueueDatabase, row: Row, settlement: Exclude<Settlement, { k
     row.message,
     row.number,
   );
+  // Expired while it was being tried: it waits no longer.
   if (settlement.kind === 'deferred')
     db.run(
-      `UPDATE recipient SET next_attempt = ?, delay_reported = ? WHERE ${KEY}`,
+      `UPDATE recipient SET next_attempt = iif((SELECT envelope ->> '$.expire' FROM message WHERE serial = ?), 0, ?), delay_reported = ? WHERE ${KEY}`,
+      row.message,
       settlement.nextAttempt,
       settlement.delayReported ? 1 : 0,
       row.message,
@@ -168,6 +170,7 @@ const CHANGES: Readonly<Record<ChangeKind, string>> = {
   release: `state = 'held'`,
   retry: `state = 'deferred'`,
   requeue: `state <> 'held'`,
+  expire: 'true',
   remove: 'true',
 };
 
@@ -175,8 +178,14 @@ export function change(db: QueueDatabase, { kind, filter, cursor, now }: Given<'
   const found = messagePage(db, filter, cursor, CHANGED);
   const wanted = ofRecipient(filter);
   const turns = new Turns(db);
-  const work: { changed: number; marks: Marking[]; gone: string[] } = { changed: 0, marks: [], gone: [] };
+  const work: { changed: number; marks: Marking[]; gone: string[]; expired: string[] } = {
+    changed: 0,
+    marks: [],
+    gone: [],
+    expired: [],
+  };
   for (const { id, serial } of found.items) {
+    if (kind === 'expire' && !expire(db, serial)) continue;
     const rows = db.all<Row>(
       `SELECT ${COLUMNS} FROM recipient WHERE message BETWEEN ? AND ? AND ${CHANGES[kind]} AND ${wanted.sql} ORDER BY message, number`,
       serial,
@@ -192,9 +201,17 @@ export function change(db: QueueDatabase, { kind, filter, cursor, now }: Given<'
     if (rows.length > 0) work.changed++;
     work.marks.push(...marks);
     work.gone.push(...gone);
+    if (kind === 'expire') work.expired.push(id);
   }
   return { items: work, ...(found.cursor ? { cursor: found.cursor } : {}) };
 }
+
+/** Says whether that is new. */
+const expire = (db: QueueDatabase, serial: number): boolean =>
+  db.run(
+    `UPDATE message SET envelope = json_set(envelope, '$.expire', json('true')) WHERE serial = ? AND envelope ->> '$.expire' IS NULL`,
+    serial,
+  ) > 0;
 
 /** Gives the mark that the recipient gets in its file, when it gets another one. */
 function changeOne(db: QueueDatabase, turns: Turns, kind: ChangeKind, row: Row, now: number): Mark | undefined {
@@ -209,6 +226,9 @@ function changeOne(db: QueueDatabase, turns: Turns, kind: ChangeKind, row: Row, 
     case 'requeue':
       db.run(`UPDATE recipient SET attempts = 0, failure = NULL WHERE ${KEY}`, ...key);
       tryAgain(db, turns, row, now);
+      return undefined;
+    case 'expire':
+      if (row.state !== 'held') tryAgain(db, turns, row, now);
       return undefined;
     case 'retry':
       tryAgain(db, turns, row, now);
