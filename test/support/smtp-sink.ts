@@ -263,7 +263,10 @@ class Conversation {
     this.#at = 0;
     this.#secure = true;
     this.#reset();
-    this.#socket = new TLSSocket(raw, { isServer: true, secureContext: createSecureContext({ ...tls, ...(tlsVersion ? { maxVersion: tlsVersion } : {}) }) });
+    this.#socket = new TLSSocket(raw, {
+      isServer: true,
+      secureContext: createSecureContext({ ...tls, ...(tlsVersion ? { maxVersion: tlsVersion } : {}) }),
+    });
     this.#listen(this.#socket);
   }
   #reset(): void {
