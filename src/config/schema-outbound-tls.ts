@@ -1,9 +1,10 @@
 // TLS towards other hosts, under Postfix's names.
+import { isIP } from 'node:net';
 import { field } from './field.ts';
 import { optional, readMapList, readPath, readText, readWord } from './readers.ts';
 import { readBoolean, readList, ValueError } from './values.ts';
 
-const LEVELS = ['none', 'may', 'encrypt', 'fingerprint', 'verify', 'secure'] as const;
+const LEVELS = ['none', 'may', 'encrypt', 'dane', 'dane-only', 'fingerprint', 'verify', 'secure'] as const;
 
 export function outboundTlsFields(base: string) {
   const names = (level: string, standard: readonly string[]) =>
@@ -21,21 +22,31 @@ export function outboundTlsFields(base: string) {
       {
         type: LEVELS.join(', '),
         description:
-          'TLS towards other hosts: `may` when they offer it, without a look at the certificate; `encrypt` always; `fingerprint` only with a certificate or key of `smtp_tls_fingerprint_cert_match`; `verify` and `secure` only with a certificate that is right for the host, or for the next hop itself.',
+          'TLS towards other hosts: `may` when they offer it, without a look at the certificate; `encrypt` always; `dane` as `may`, but where DNSSEC vouches for a host’s TLSA records (RFC 7672) only with a certificate that they name, `dane-only` only there (`dnssec_resolver`); `fingerprint` only with a certificate or key of `smtp_tls_fingerprint_cert_match`; `verify` and `secure` only with a certificate that is right for the host, or for the next hop itself.',
         default: 'may',
         example: 'may',
       },
-      readLevel,
+      readWord(LEVELS),
     ),
     smtp_tls_policy_maps: field(
       {
         type: 'list of tables',
         description:
-          'A level of its own for a next hop, as Postfix’s TLS policy table: `example.net  secure match=mx.example.net:.example.net`, `[mail.example.org]:587  fingerprint match=DIGEST`, `.example.com  encrypt protocols=>=TLSv1.2 ciphers=high`. Asked for the next hop as it is written, with brackets and port; for a domain then `.domain` of each domain above. For next hops of `lmtp:` too. An entry comes before MTA-STS; one that cannot be understood (or `dane`, which is not there yet) holds the mail up with 4.7.5.',
+          'A level of its own for a next hop, as Postfix’s TLS policy table: `example.net  secure match=mx.example.net:.example.net`, `[mail.example.org]:587  fingerprint match=DIGEST`, `.example.com  encrypt protocols=>=TLSv1.2 ciphers=high`. Asked for the next hop as it is written, with brackets and port; for a domain then `.domain` of each domain above. For next hops of `lmtp:` too. An entry comes before MTA-STS; one that cannot be understood holds the mail up with 4.7.5.',
         default: [],
         example: 'hash:/etc/postfix/tls_policy',
       },
       readMapList(base),
+    ),
+    dnssec_resolver: field(
+      {
+        type: 'address of a resolver',
+        description:
+          'A validating resolver on this host (Debian’s `unbound`, for instance), for `dane`: address, and port where it is not 53. Only loopback is believed.',
+        default: '127.0.0.1',
+        example: '127.0.0.1:5335',
+      },
+      readLoopback,
     ),
     smtp_tls_CAfile: field(
       {
@@ -98,9 +109,11 @@ export function outboundTlsFields(base: string) {
   };
 }
 
-function readLevel(value: unknown): (typeof LEVELS)[number] {
-  const text = typeof value === 'string' ? readText(value).toLowerCase() : value;
-  if (text === 'dane' || text === 'dane-only' || text === 'half-dane')
-    throw new ValueError('there is no DANE yet', 'may (MTA-STS is heeded in any case), encrypt, verify or secure');
-  return readWord(LEVELS)(value);
+/** `127.0.0.1`, `127.0.0.1:5335`, `::1`, `[::1]:5335`. */
+function readLoopback(value: unknown): { readonly address: string; readonly port: number } {
+  const text = readText(value);
+  const [, six, four, port = '53'] = /^(?:\[?(::1)\]?|(127(?:\.\d{1,3}){3}))(?::(\d{1,5}))?$/.exec(text) ?? [];
+  const address = six ?? four ?? '';
+  if (isIP(address) !== 0 && Number(port) > 0 && Number(port) < 65_536) return { address, port: Number(port) };
+  throw new ValueError(`"${text}" is not on this host: its answers could be changed on the way`, '127.0.0.1, or 127.0.0.1:5335');
 }

@@ -4,7 +4,7 @@ import type { SecureVersion } from 'node:tls';
 import type { LookupTable } from '../config/lookup.ts';
 import type { Logger } from '../lib/logger.ts';
 import { toAscii } from './client/hosts.ts';
-import type { TlsPolicy, TlsRules } from './client/options.ts';
+import type { TlsLevel, TlsRefusal, TlsRules } from './client/options.ts';
 import { formatNextHop } from './next-hop.ts';
 import type { InetHop } from './types.ts';
 
@@ -37,20 +37,23 @@ export const tlsDefaults = (settings: {
 const VERSIONS = ['TLSv1.2', 'TLSv1.3'] as const;
 /** Known to Postfix, and not spoken here. */
 const OLD = ['SSLv2', 'SSLv3', 'TLSv1', 'TLSv1.1'];
-const LEVELS = ['none', 'may', 'encrypt', 'fingerprint', 'verify', 'secure'] as const;
+const LEVELS = ['none', 'may', 'encrypt', 'fingerprint', 'verify', 'secure', 'dane', 'dane-only'] as const;
 
 /** smtp_tls_mandatory_ciphers' grades; the lower ones are medium, which is what Node and this server allow at most. */
 const GRADES: Readonly<Record<string, string | undefined>> = { high: 'HIGH:!aNULL:!eNULL', medium: '', low: '', export: '' };
 
+/** As written: what DANE comes to is found out for each host. */
+export type TlsEntry = Omit<TlsRules, 'level'> & { readonly level: TlsLevel | 'dane-only' };
+
 /** An entry (or a level alone), or what is wrong with it in a few words. */
-export function parseTlsPolicy(value: string, defaults: TlsDefaults): TlsRules | string {
+export function parseTlsPolicy(value: string, defaults: TlsDefaults): TlsEntry | string {
   const [level = '', ...attributes] = value.split(/[\s,]+/).filter((word) => word !== '');
-  if (level === '') return 'the entry is empty; write a level: none, may, encrypt, fingerprint, verify or secure';
-  if (/^(half-)?dane(-only)?$/i.test(level))
-    return `there is no DANE yet; write "secure match=HOST" for "${level}", or "encrypt" until then`;
+  if (level === '')
+    return 'the entry is empty; write a level: none, may, encrypt, dane, dane-only, fingerprint, verify or secure';
   const known = LEVELS.find((one) => one === level.toLowerCase());
-  if (known === undefined) return `"${level}" is no level; write none, may, encrypt, fingerprint, verify or secure`;
-  let rules: TlsRules = { level: known };
+  if (known === undefined)
+    return `"${level}" is no level; write none, may, encrypt, dane, dane-only, fingerprint, verify or secure`;
+  let rules: TlsEntry = { level: known };
   const seen = new Set<string>();
   for (const attribute of attributes) {
     const equals = attribute.indexOf('=');
@@ -67,7 +70,7 @@ export function parseTlsPolicy(value: string, defaults: TlsDefaults): TlsRules |
   return withDefaults(rules, defaults);
 }
 
-function readAttribute(rules: TlsRules, name: string, text: string, digest: FingerprintDigest): TlsRules | string {
+function readAttribute(rules: TlsEntry, name: string, text: string, digest: FingerprintDigest): TlsEntry | string {
   switch (name) {
     case 'match':
       if (rules.level === 'fingerprint') {
@@ -130,7 +133,7 @@ function readProtocols(text: string): { minVersion: SecureVersion; maxVersion: S
   return { minVersion: first, maxVersion: last };
 }
 
-function withDefaults(rules: TlsRules, { digest, fingerprints, verifyNames, secureNames }: TlsDefaults): TlsRules | string {
+function withDefaults(rules: TlsEntry, { digest, fingerprints, verifyNames, secureNames }: TlsDefaults): TlsEntry | string {
   switch (rules.level) {
     case 'fingerprint': {
       const wanted = rules.fingerprints ?? fingerprints;
@@ -153,7 +156,7 @@ export interface TlsPolicyOptions {
 }
 
 /** What the table says of a next hop; undefined when nothing. @throws MailError temporary when it cannot be read */
-export type FindTlsPolicy = (site: InetHop) => Promise<TlsPolicy | undefined>;
+export type FindTlsPolicy = (site: InetHop) => Promise<TlsEntry | TlsRefusal | undefined>;
 
 export function tlsPolicyFinder({ maps, defaults, logger }: TlsPolicyOptions): FindTlsPolicy {
   return async (site) => {
@@ -171,7 +174,7 @@ export function tlsPolicyFinder({ maps, defaults, logger }: TlsPolicyOptions): F
 const BAD_POLICY = { level: 'refused', status: '4.7.5', reason: 'client TLS configuration problem' } as const;
 
 /** An entry, or smtp_tls_security_level alone. `destination` is for the log. */
-export function policyOf(value: string, destination: string, defaults: TlsDefaults, logger: Logger): TlsPolicy {
+export function policyOf(value: string, destination: string, defaults: TlsDefaults, logger: Logger): TlsEntry | TlsRefusal {
   const read = parseTlsPolicy(value, defaults);
   if (typeof read !== 'string') return read;
   logger.error('queue.tls-policy-bad', { destination, reason: read });

@@ -2,6 +2,7 @@
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import type { Settings } from '../config/settings.ts';
+import { secureResolver, type SecureResolver } from '../dns/secure-resolver.ts';
 import { systemResolver, type Resolver } from '../dns/resolver.ts';
 import { toMailError } from '../lib/errors.ts';
 import { DkimSigner } from '../policy/dkim-signer.ts';
@@ -117,6 +118,12 @@ function clientOptions(context: QueueContext, resolver: Resolver | undefined): C
     clock,
     logger,
   });
+  const dnssec: SecureResolver = {
+    ask: (name, type) => {
+      const { dnssec_resolver: place, dns } = settings();
+      return secureResolver({ ...place, timeout: dns.timeout, clock }).ask(name, type);
+    },
+  };
   return {
     limits: perSettings(settings, clientLimits),
     get hostname() {
@@ -140,7 +147,7 @@ function clientOptions(context: QueueContext, resolver: Resolver | undefined): C
     smtp_balance_inet_protocols: true,
     isOwnAddress: (address) => isOwnAddress(address, settings()),
     smtp_skip_5xx_greeting: true,
-    tlsPolicy: (site, host, signal) => outboundTls(parts(), policies, logger, { site, host, signal }),
+    tlsPolicy: (site, host, signal) => outboundTls(parts(), { policies, dnssec, logger }, { site, host, signal }),
     roots,
     credentials: (...asked) => parts().credentials(...asked),
     bindAddress: async (sender, family) => {

@@ -8,6 +8,7 @@ import { openTable } from '../../src/config/maps/table.ts';
 import { settingsFromObject } from '../../src/config/settings-object.ts';
 import { staticResolver } from '../../src/dns/resolver.ts';
 import { silentLogger } from '../../src/lib/logger.ts';
+import type { TlsPolicy } from '../../src/queue/client/options.ts';
 import { tlsDefaults, tlsPolicyFinder } from '../../src/queue/tls-policy.ts';
 import { makeSelfSigned } from '../support/certificate.ts';
 import { testAgent } from '../support/delivery.ts';
@@ -115,7 +116,7 @@ test('smtp_tls_policy_maps: what Postfix delivers and what it holds back, we do 
     resolver: staticResolver(),
     protocols: [4],
     roots: async () => tls.cert,
-    tlsPolicy: async (site) => (await find(site)) ?? { level: 'may' },
+    tlsPolicy: async (site) => ((await find(site)) ?? { level: 'may' }) as TlsPolicy,
   });
   for (const { domain, hop } of hops) await agent.deliver({ hop: `smtp:${hop}`, to: [`u@${domain}`] });
   assert.deepEqual(taken(), theirs, await postfix.log());

@@ -238,7 +238,7 @@ test('npm ci && npm start as an ordinary user with an empty HOME, Node 20: a tak
   }
   const fixed = await fixedPortsFree();
   if (CI) assert.ok(fixed, 'the demo’s ports are free in CI');
-  else if (!fixed) await usePorts(place.tree, await freePorts(5));
+  else if (!fixed) await usePorts(place.tree, await freePorts(6));
   await using demo = npmStart(place);
   await demo.ready();
   if (fixed)
@@ -291,7 +291,7 @@ test('the demo’s accounts, certificate and settings are as promised, and a sec
 for (const major of [20, 22, 24])
   test(`node dist/server.js with Node ${major} is ready, sends and reads a mail, and ends with 0 at SIGTERM`, async (t) => {
     if (!users) return t.skip('the first start did not come up');
-    await usePorts(users.tree, await freePorts(5));
+    await usePorts(users.tree, await freePorts(6));
     await using demo = new Demo({ ...users, major }, ['dist/server.js']);
     await demo.ready();
     await paste(demo);
@@ -300,7 +300,7 @@ for (const major of [20, 22, 24])
 
 test('two SIGINTs at once, as a terminal’s Ctrl-C under npm gives, end the demo in good order: mail in flight is taken', async (t) => {
   if (!users) return t.skip('the first start did not come up');
-  await usePorts(users.tree, await freePorts(5));
+  await usePorts(users.tree, await freePorts(6));
   await using demo = new Demo({ ...users, major: 20 }, ['dist/server.js']);
   await demo.ready();
   const smtp = await SmtpSender.connect(Number(/^ {2}smtp +(\d+)$/m.exec(demo.output)?.[1]));
@@ -323,7 +323,7 @@ test('npm start by root in an ordinary user’s folder drops to that user, who c
   if (!users) return t.skip('the first start did not come up');
   const { tree, home } = users;
   await rm(join(tree, 'dist'), { recursive: true });
-  await usePorts(tree, await freePorts(5));
+  await usePorts(tree, await freePorts(6));
   {
     await using demo = npmStart({ tree, home, major: 24 });
     await demo.ready();
@@ -358,7 +358,7 @@ test('npm ci && npm start as root in root’s folder with Node 20; with --ignore
   if (!fixed && !CI) {
     // The first start writes the settings, the second takes other ports.
     await npmRun(place, ['start']);
-    await usePorts(place.tree, await freePorts(5));
+    await usePorts(place.tree, await freePorts(6));
   }
   await using demo = npmStart(place);
   await demo.ready();

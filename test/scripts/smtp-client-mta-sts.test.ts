@@ -13,6 +13,7 @@ import { pairFor, PolicyHost, policyText } from '../support/policy-host.ts';
 import { SmtpSink } from '../support/smtp-sink.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 
+const unasked = { ask: () => assert.fail('DANE is not asked for') };
 const to = [{ address: 'ben@x.test' }];
 const told = (outcome: Outcome): string =>
   outcome.kind === 'delivered' ? `delivered ${outcome.tls ?? 'clear'}` : `${outcome.kind} ${outcome.status} ${outcome.reason}`;
@@ -47,7 +48,11 @@ async function world(t: TestContext, policy: string, mx: readonly string[] = ['m
         resolver: host.options.resolver,
         protocols: [4],
         tlsPolicy: (site, name, signal) =>
-          outboundTls({ settings, tlsPolicy }, discovery, silentLogger, { site, host: name, signal }),
+          outboundTls(
+            { settings, tlsPolicy },
+            { policies: discovery, dnssec: unasked, logger: silentLogger },
+            { site, host: name, signal },
+          ),
         ...(ca === undefined ? {} : { roots: async () => ca }),
       });
     },

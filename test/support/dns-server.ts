@@ -9,20 +9,30 @@ interface DnsRecords {
   readonly aaaa?: readonly string[];
   readonly txt?: readonly string[];
   readonly ptr?: readonly string[];
+  /** `3 1 1 HEX`. */
+  readonly tlsa?: readonly string[];
+  /** Stands before whatever else there is. */
+  readonly cname?: string;
 }
 /** `forged`: the right answer under a wrong id; `truncated`: UDP says to ask by TCP, which answers; `tcp-silent`: so, and TCP does not. */
 interface DnsName {
   readonly records?: DnsRecords;
   readonly fault?: 'servfail' | 'refused' | 'silent' | 'garbage' | 'forged' | 'truncated' | 'tcp-silent';
+  /** False: not validated, where the server otherwise does. */
+  readonly secure?: boolean;
   /** Types that the fault is for (`MX`, `A`, …); all when absent. */
   readonly types?: readonly string[];
 }
 
-const TYPES = { A: 1, PTR: 12, MX: 15, TXT: 16, AAAA: 28 } as const;
+const TYPES = { A: 1, CNAME: 5, PTR: 12, MX: 15, TXT: 16, AAAA: 28, TLSA: 52 } as const;
+/** AD. */
+const AUTHENTIC = 0x20;
 
 export class DnsServer {
   /** What was asked: `MX example.test`, with ` tcp` behind where it came so. */
   readonly questions: string[] = [];
+  /** Answers as a validating resolver. */
+  validating = false;
   readonly #names: Map<string, DnsName>;
   #udp: UdpSocket | undefined;
   #tcp: Server | undefined;
@@ -94,10 +104,16 @@ export class DnsServer {
         return Buffer.concat([query.subarray(0, 2), Buffer.from('\x81\x80\xff\xff\xff\xff\xff', 'latin1')]);
       case 'truncated':
       case 'tcp-silent':
-        if (tcp) return fault === 'truncated' ? answerTo(query, 0, answers(records, type)) : undefined;
+        if (tcp && fault === 'truncated') {
+          const whole = answerTo(query, 0, answers(records, type));
+          if (this.validating) whole.writeUInt16BE(whole.readUInt16BE(2) | AUTHENTIC, 2);
+          return whole;
+        }
+        if (tcp) return undefined;
         return answerTo(query, 0, [], true);
       default: {
         const reply = entry ? answerTo(query, 0, answers(records, type)) : answerTo(query, 3, []);
+        if (this.validating && entry?.secure !== false) reply.writeUInt16BE(reply.readUInt16BE(2) | AUTHENTIC, 2);
         if (fault === 'forged') reply.writeUInt16BE(query.readUInt16BE(0) ^ 0xffff, 0);
         return reply;
       }
@@ -122,7 +138,19 @@ interface Answer {
   readonly data: Buffer;
 }
 function answers(records: DnsRecords | undefined, type: string): readonly Answer[] {
+  const alias = records?.cname === undefined ? [] : [{ type: TYPES.CNAME, data: wireName(records.cname) }];
+  return [...alias, ...answersOf(records, type)];
+}
+function answersOf(records: DnsRecords | undefined, type: string): readonly Answer[] {
   switch (type) {
+    case 'TLSA':
+      return (records?.tlsa ?? []).map((text) => {
+        const [usage = 0, selector = 0, matching = 0] = text.split(' ').map(Number);
+        return {
+          type: TYPES.TLSA,
+          data: Buffer.concat([Buffer.from([usage, selector, matching]), Buffer.from(text.split(' ')[3] ?? '', 'hex')]),
+        };
+      });
     case 'MX':
       return (records?.mx ?? []).map(([priority, exchange]) => ({
         type: TYPES.MX,

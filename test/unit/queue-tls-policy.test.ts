@@ -19,6 +19,8 @@ test('levels and attributes', () => {
     ['none', { level: 'none' }],
     ['MAY', { level: 'may' }],
     ['encrypt', { level: 'encrypt' }],
+    ['dane', { level: 'dane' }],
+    ['dane-only protocols=TLSv1.3', { level: 'dane-only', minVersion: 'TLSv1.3', maxVersion: 'TLSv1.3' }],
     ['verify', { level: 'verify', names: ['hostname'] }],
     ['secure', { level: 'secure', names: ['nexthop', 'dot-nexthop'] }],
     ['secure match=MX.example.net:.example.org', { level: 'secure', names: ['mx.example.net', '.example.org'] }],
@@ -39,8 +41,8 @@ test('levels and attributes', () => {
 test('what an entry cannot say is said back, and is never taken for less', () => {
   const cases: readonly (readonly [string, RegExp])[] = [
     [' , ', /empty; write a level/],
-    ['dane', /no DANE yet; write "secure match=HOST"/],
-    ['dane-only', /no DANE yet/],
+    ['half-dane', /"half-dane" is no level/],
+    ['dane match=a.test', /match= means nothing at level dane/],
     ['encrpyt', /"encrpyt" is no level/],
     ['encrypt match=a.test', /match= means nothing at level encrypt/],
     ['secure match=', /is no attribute/],
@@ -63,7 +65,7 @@ test('what an entry cannot say is said back, and is never taken for less', () =>
 test('which entry is meant: brackets and port as written, domains above as .domain, nothing of a domain for what has a port', async () => {
   const { logger, events } = captureLog();
   const table = openTable(
-    'inline:{ {example.net = encrypt}, {.example.net = verify}, {[hub.test]:587 = secure}, {[alone.test]:smtp = encrypt}, {far.test:2525 = encrypt}, {bad.test = dane}, {.org = none} }',
+    'inline:{ {example.net = encrypt}, {.example.net = verify}, {[hub.test]:587 = secure}, {[alone.test]:smtp = encrypt}, {far.test:2525 = encrypt}, {bad.test = dany}, {.org = none} }',
     { logger: silentLogger },
   );
   const find = tlsPolicyFinder({ maps: [table], defaults, logger });
@@ -93,10 +95,10 @@ test('which entry is meant: brackets and port as written, domains above as .doma
   );
 });
 
-test('buzon check names entries that cannot be; the settings refuse DANE and what is no fingerprint', async (t) => {
+test('buzon check names entries that cannot be; the settings refuse a resolver elsewhere and what is no fingerprint', async (t) => {
   const folder = await tempFolder(t);
   const settings = settingsFromObject(
-    { hostname: 'mail.example.com', smtp_tls_policy_maps: 'inline:{ {a.test = secure match=b.test}, {c.test = dane} }' },
+    { hostname: 'mail.example.com', smtp_tls_policy_maps: 'inline:{ {a.test = secure match=b.test}, {c.test = dany} }' },
     folder,
   );
   const found = (await checkSettings(settings)).filter(({ code }) => code === 'ROUTE_BAD');
@@ -105,7 +107,8 @@ test('buzon check names entries that cannot be; the settings refuse DANE and wha
     ['smtp_tls_policy_maps c.test'],
   );
   for (const [input, expected] of [
-    [{ smtp_tls_security_level: 'dane' }, /there is no DANE yet; write may/],
+    [{ dnssec_resolver: '192.0.2.1' }, /"192\.0\.2\.1" is not on this host/],
+    [{ dnssec_resolver: '127.0.0.1:70000' }, /is not on this host/],
     [{ smtp_tls_fingerprint_cert_match: ['zz'] }, /"zz" is no fingerprint/],
   ] as const)
     assert.throws(() => settingsFromObject({ hostname: 'mail.example.com', ...input }, folder), expected);

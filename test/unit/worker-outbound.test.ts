@@ -276,6 +276,7 @@ test('the client goes by the settings as they are now, and asks for the log-in a
       settings,
       credentials: async (...question: unknown[]) => void asked.push(question),
       bindAddresses: async () => ({}),
+      tlsPolicy: async () => undefined,
     }) as unknown as Parts;
   const resolver = staticResolver({ 'far.test': { mx: ['mx.far.test'] }, 'mx.far.test': { a: ['127.0.0.1'] } });
   const { agent } = queueParts({ parts, dkimKeys: () => undefined, logger: silentLogger, clock: systemClock }, resolver);

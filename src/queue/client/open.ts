@@ -2,12 +2,13 @@
 import { checkServerIdentity, type ConnectionOptions, type PeerCertificate } from 'node:tls';
 import { createHash, type X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
+import { tlsaProblem } from '../../policy/dane/tlsa.ts';
 import type { Credentials } from '../credentials.ts';
 import { openSession } from '../nodemailer-adapter.ts';
 import { dial, DialError, type Peer } from './connect.ts';
 import { requireTlsMissing } from './needs.ts';
 import type { ClientOptions, TlsPolicy, TlsRules } from './options.ts';
-import { SessionError, type SmtpSession } from './session.ts';
+import { SessionError, type SessionOptions, type SmtpSession } from './session.ts';
 import { broken, cannotConnect, refusedUs, statusOf, trouble, type Trouble } from './wording.ts';
 
 /** How a next hop is spoken to; equal plans may share connections. */
@@ -81,7 +82,7 @@ async function connected(
     host: peer.name,
     tls,
     tlsOptions: { ...tlsOptions(peer, plan.destination, rules), ...(ca === undefined ? {} : { ca }) },
-    ...(rules.level === 'fingerprint' ? { judge: (certificate) => checkFingerprint(rules, certificate) } : {}),
+    ...judgeOf(peer, plan.destination, rules, clock.now()),
     timeouts: limits,
     clock,
     signal,
@@ -95,7 +96,7 @@ function tlsOptions(peer: Peer, destination: string, rules: TlsRules): Connectio
   const names = (rules.names ?? ['nexthop', 'dot-nexthop']).map((name) => standFor(name, peer.name, destination));
   return {
     rejectUnauthorized: isChecked,
-    ...(isIP(peer.name) === 0 ? { servername: peer.name } : {}),
+    ...(isIP(peer.name) === 0 ? { servername: rules.tlsaBase ?? peer.name } : {}),
     ...(minVersion === undefined ? {} : { minVersion }),
     ...(maxVersion === undefined ? {} : { maxVersion }),
     ...(ciphers === undefined ? {} : { ciphers }),
@@ -103,6 +104,15 @@ function tlsOptions(peer: Peer, destination: string, rules: TlsRules): Connectio
       ? { checkServerIdentity: (_host: string, certificate: PeerCertificate) => checkNames(names, certificate) }
       : {}),
   };
+}
+
+/** Levels at which the certificate itself is what was told, whoever signed it. */
+function judgeOf(peer: Peer, destination: string, rules: TlsRules, now: number): Pick<SessionOptions, 'judge'> {
+  if (rules.level === 'fingerprint') return { judge: (certificate) => checkFingerprint(rules, certificate) };
+  if (rules.level !== 'dane') return {};
+  // RFC 7672 section 3.2.2: the base of the records, the destination.
+  const names = [...new Set([rules.tlsaBase ?? peer.name, peer.name, destination])];
+  return { judge: (certificate) => tlsaProblem(rules.tlsa ?? [], certificate, names, now) };
 }
 
 /** The words of smtp_tls_secure_cert_match. */

@@ -4,6 +4,7 @@ import type { Resolver } from '../../dns/resolver.ts';
 import type { Clock } from '../../lib/clock.ts';
 import type { Logger } from '../../lib/logger.ts';
 import type { MessageSource } from '../../message/source.ts';
+import type { Tlsa } from '../../policy/dane/tlsa.ts';
 import type { Credentials } from '../credentials.ts';
 import type { InetHop, NextHop } from '../types.ts';
 import type { SessionTimeouts } from './session.ts';
@@ -50,11 +51,11 @@ export const DEFAULT_CLIENT_LIMITS: ClientLimits = {
   minimal_backoff_time: 300_000,
 };
 
-export type TlsLevel = 'none' | 'may' | 'encrypt' | 'fingerprint' | 'verify' | 'secure';
+export type TlsLevel = 'none' | 'may' | 'encrypt' | 'dane' | 'fingerprint' | 'verify' | 'secure';
 
 /**
  * How a host must be spoken to: `verify` wants the host's name in a certificate that a root vouches for, `secure` the destination's (or `names`),
- * `fingerprint` one of the certificates or keys that are listed, whoever signed it.
+ * `fingerprint` one of the certificates or keys that are listed, whoever signed it, `dane` one that the host’s TLSA records name.
  */
 export interface TlsRules {
   readonly level: TlsLevel;
@@ -65,6 +66,9 @@ export interface TlsRules {
   readonly names?: readonly string[];
   /** Of certificates or public keys: lower-case hex digits. */
   readonly fingerprints?: readonly string[];
+  /** With `dane`: the host's records, and the name that TLS asks for. */
+  readonly tlsa?: readonly Tlsa[];
+  readonly tlsaBase?: string;
   /** smtp_tls_fingerprint_digest. */
   readonly digest?: string;
   readonly minVersion?: SecureVersion;
