@@ -14,6 +14,7 @@ import { tlsDefaults, tlsPolicyFinder } from '../../src/queue/tls-policy.ts';
 import type { Outcome } from '../../src/queue/types.ts';
 import type { StsPolicy } from '../../src/policy/mta-sts/policy.ts';
 import { outboundTls } from '../../src/worker/outbound-tls.ts';
+import { makeSelfSigned } from '../support/certificate.ts';
 import { testAgent } from '../support/delivery.ts';
 import { DnsServer } from '../support/dns-server.ts';
 import { pairFor } from '../support/policy-host.ts';
@@ -98,19 +99,14 @@ test('DANE-TA: a chain to the authority that the records name, for the host’s 
   const folder = await tempFolder(t);
   const ca = await pairFor('Authority.test');
   const at = (name: string): string => join(folder, name);
-  await writeFile(at('ca.pem'), ca.cert);
-  await writeFile(at('ca.key'), ca.key);
-  const issue = async (name: string): Promise<{ cert: string; key: string }> => {
+  /** Made by `by`, shown with the authority's certificate. */
+  const issue = async (name: string, by = ca): Promise<{ cert: string; key: string }> => {
+    await writeFile(at('ca.pem'), by.cert);
+    await writeFile(at('ca.key'), by.key);
     const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
     const made = ['-keyout', at('key'), '-out', at('cert'), '-CA', at('ca.pem'), '-CAkey', at('ca.key')];
-    const names = [
-      '-subj',
-      `/CN=${name}`,
-      '-addext',
-      `subjectAltName=DNS:${name}`,
-      '-addext',
-      'basicConstraints=critical,CA:FALSE',
-    ];
+    const extensions = [`subjectAltName=DNS:${name}`, 'basicConstraints=critical,CA:FALSE', 'authorityKeyIdentifier=none'];
+    const names = ['-subj', `/CN=${name}`, ...extensions.flatMap((one) => ['-addext', one])];
     await promisify(execFile)('openssl', ['req', '-x509', ...curve, '-days', '5', ...names, ...made]);
     return { cert: `${await readFile(at('cert'), 'utf8')}${ca.cert}`, key: await readFile(at('key'), 'utf8') };
   };
@@ -126,11 +122,14 @@ test('DANE-TA: a chain to the authority that the records name, for the host’s 
   const other = await world(t, { tls: await issue('other.test') });
   other.tlsa(...right);
   assert.match(await other.send(), /^deferred 4\.7\.5 .*certificate is not for mx\.x\.test, x\.test$/);
-  // The authority's certificate is shown, and the host's was not made by it.
+  // The authority's certificate is shown, and the host's was not made by it: by nobody, or by another of the same name.
   const stranger = await pairFor('mx.x.test');
-  const forged = await world(t, { tls: { cert: `${stranger.cert}${ca.cert}`, key: stranger.key } });
-  forged.tlsa(...right);
-  assert.match(await forged.send(), /^deferred 4\.7\.5 .*no certificate of the TLSA records vouches/);
+  const impostor = await issue('mx.x.test', await makeSelfSigned(['Authority.test']));
+  for (const tls of [{ cert: `${stranger.cert}${ca.cert}`, key: stranger.key }, impostor]) {
+    const forged = await world(t, { tls });
+    forged.tlsa(...right);
+    assert.match(await forged.send(), /^deferred 4\.7\.5 .*no certificate of the TLSA records vouches/);
+  }
 });
 
 test('records and no TLS: it waits; records of which none can be used: TLS, whatever the certificate', async (t) => {

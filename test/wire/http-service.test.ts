@@ -73,10 +73,14 @@ async function serve(t: TestContext, more: Partial<HttpOptions> = {}): Promise<S
       let output = '';
       socket.setEncoding('latin1').on('data', (chunk: string) => (output += chunk));
       socket.write(text);
-      const timer = setTimeout(() => socket.destroy(), 5_000);
+      let late = false;
+      const timer = setTimeout(() => {
+        late = true;
+        socket.destroy();
+      }, 5_000);
       await once(socket, 'close');
       clearTimeout(timer);
-      return output;
+      return late ? 'still open' : output;
     },
   };
 }
