@@ -11,6 +11,7 @@ import {
   toEnvelope,
   toRecipient,
   type MessageRow,
+  type MessageTuple,
   type RawMessages,
   type RecipientRow,
   type RecipientTuple,
@@ -22,7 +23,7 @@ const SCANNED = 5_000;
 const PAGE_MESSAGES = 1_000;
 const PAGE_RECIPIENTS = 5_000;
 /** Messages whose recipients are asked for at a time. */
-const TOGETHER = 25;
+const TOGETHER = 100;
 const TOP_DESTINATIONS = 20;
 const START: Cursor = { arrived: Number.MIN_SAFE_INTEGER, id: '' };
 
@@ -86,7 +87,7 @@ export function jobs(db: QueueDatabase, { destination, limit, recipientsEach, bu
     else break;
   }
   return groups.map(({ message, rows }) => {
-    return { envelope: toEnvelope(message), size: message.size, destination, recipients: rows.map(toRecipient) };
+    return { envelope: toEnvelope(message), size: message.size, destination, recipients: rows.map((row) => toRecipient(row)) };
   });
 }
 
@@ -96,11 +97,12 @@ export const messageRow = (db: QueueDatabase, id: string): MessageRow | undefine
 export function find(db: QueueDatabase, id: string): QueuedMessage | null {
   const row = messageRow(db, id);
   if (!row) return null;
-  return assemble({ messages: [row], recipients: recipientsOf(db, [row]) })[0] ?? null;
+  const message: MessageTuple = [row.serial, row.id, row.arrived, row.size, row.envelope];
+  return assemble({ messages: [message], recipients: recipientsOf(db, [row.serial]) })[0] ?? null;
 }
 
 /** The next messages that are meant, oldest first; may be none of those it looked at. */
-export function messagePage(db: QueueDatabase, filter: QueueFilter, from: Cursor | null, most: number): Page<MessageRow[]> {
+export function messagePage(db: QueueDatabase, filter: QueueFilter, from: Cursor | null, most: number): Page<MessageTuple[]> {
   const after = from ?? START;
   // Named ones are looked up each, not looked for.
   const end = filter.ids
@@ -112,7 +114,7 @@ export function messagePage(db: QueueDatabase, filter: QueueFilter, from: Cursor
         SCANNED - 1,
       );
   const { sql, values } = ofMessage(filter);
-  const items = db.all<MessageRow>(
+  const items = db.tuples<MessageTuple>(
     `SELECT ${MESSAGE_COLUMNS} FROM message WHERE (arrived, id) > (?, ?) ${end ? 'AND (arrived, id) <= (?, ?)' : ''} AND ${sql} ORDER BY arrived, id LIMIT ?`,
     after.arrived,
     after.id,
@@ -120,21 +122,23 @@ export function messagePage(db: QueueDatabase, filter: QueueFilter, from: Cursor
     ...values,
     most,
   );
-  const last = items.length === most ? items.at(-1) : end;
-  return { items, ...(last ? { cursor: { arrived: last.arrived, id: last.id } } : {}) };
+  const last = items.length === most ? items.at(-1) : undefined;
+  const cursor = last ? cursorAt(last) : end;
+  return { items, ...(cursor ? { cursor } : {}) };
 }
+
+const cursorAt = ([, id, arrived]: MessageTuple): Cursor => ({ arrived, id });
 
 export function page(db: QueueDatabase, { filter, cursor }: Given<'page'>): Page<RawMessages> {
   const { items: messages, cursor: next } = messagePage(db, filter, cursor, PAGE_MESSAGES);
   const recipients: RecipientTuple[] = [];
   for (let at = 0; at < messages.length; at += TOGETHER) {
-    for (const recipient of recipientsOf(db, messages.slice(at, at + TOGETHER))) recipients.push(recipient);
+    const some = messages.slice(at, at + TOGETHER);
+    const serials = some.map(([serial]) => serial);
+    for (const recipient of recipientsOf(db, serials)) recipients.push(recipient);
     const last = messages[at + TOGETHER - 1];
     if (recipients.length >= PAGE_RECIPIENTS && last)
-      return {
-        items: { messages: messages.slice(0, at + TOGETHER), recipients },
-        cursor: { arrived: last.arrived, id: last.id },
-      };
+      return { items: { messages: messages.slice(0, at + TOGETHER), recipients }, cursor: cursorAt(last) };
   }
   return { items: { messages, recipients }, ...(next ? { cursor: next } : {}) };
 }

@@ -184,7 +184,7 @@ export function change(db: QueueDatabase, { kind, filter, cursor, now }: Given<'
     gone: [],
     expired: [],
   };
-  for (const { id, serial } of found.items) {
+  for (const [serial, id] of found.items) {
     if (kind === 'expire' && !expire(db, serial)) continue;
     const rows = db.all<Row>(
       `SELECT ${COLUMNS} FROM recipient WHERE message BETWEEN ? AND ? AND ${CHANGES[kind]} AND ${wanted.sql} ORDER BY message, number`,
