@@ -175,7 +175,7 @@ export class MailServer {
       clock: this.#clock,
       ...(this.#deps.worker ? { readPem: this.#deps.worker.readPem, lastPem: this.#deps.worker.lastPem } : {}),
     });
-    this.#dkimKeys = await DkimKeys.load(settings.dkim_keys, this.#logger, this.#deps.worker?.readPem);
+    this.#dkimKeys = await DkimKeys.load(settings, this.#logger, this.#deps.worker?.readPem);
     await this.#srs.load(settings, this.#deps.worker?.readPem);
     const identity = this.#deps.dropPrivileges ? await mailIdentity(settings, this.#logger) : undefined;
     await this.#listeners.bind(settings.listeners, this.#deps.inherited);
@@ -290,6 +290,7 @@ export class MailServer {
       queue: this.#queue,
       accept: (message) => this.#accept(message),
       isTrusted: (address) => this.#parts.isTrusted(address),
+      isInternal: (address) => this.#dkimKeys?.isInternal(address) ?? false,
       meter: (account) => this.#parts.sendLimits.begin(account),
       checkMailbox: (address) => this.#parts.delivery.checkMailbox(address),
       spoolFolder: join(this.settings.data_directory, 'spool'),
@@ -348,7 +349,7 @@ export class MailServer {
     parts.authenticator.inherit(old.authenticator);
     this.#parts = parts;
     await this.#certificates?.reload(certificateFiles(settings));
-    await this.#dkimKeys?.reload(settings.dkim_keys);
+    await this.#dkimKeys?.reload(settings);
     await this.#srs.load(settings, this.#deps.worker?.readPem);
     this.#oldParts.add(old);
     setTimeout(() => this.#closeOld(old), PARTS_LINGER_MS).unref();
