@@ -1,11 +1,13 @@
 // Which keys OpenDKIM signs a message with, by the address in its From (opendkim.conf(5): KeyTable, SigningTable, Domain, MultipleSignatures).
 import { isDomainName } from '../../config/values.ts';
-import type { DkimKeyFile } from '../dkim-keys.ts';
 import type { Dataset } from './dataset.ts';
 
 /** A key as a table has it; `domain` is `%` where it is the author's. */
-export interface TableKey extends DkimKeyFile {
+export interface TableKey {
   readonly name: string;
+  readonly domain: string;
+  readonly selector: string;
+  readonly file: string;
 }
 
 export interface TableMatch {
