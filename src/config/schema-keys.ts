@@ -94,6 +94,16 @@ export function signingFields(base: string) {
         )
         .prefault([]),
     ),
+    opendkim_config: field(
+      {
+        type: 'path',
+        description:
+          'OpenDKIM’s settings, whose keys are used beside `dkim_keys`: `KeyTable` with `SigningTable` (`file:`, `refile:`, lists; `MultipleSignatures`), or `Domain`, `Selector`, `KeyFile` (`SubDomains`). Mail of `InternalHosts` is signed as that of `mynetworks` is, but may not relay for it. The files stay as they are, root’s and opendkim’s. A start refuses what cannot be read with file and line; `buzon check` tells what in it is not done.',
+        default: 'none',
+        example: '/etc/opendkim.conf',
+      },
+      optional(readPath(base)),
+    ),
   };
 }
 

@@ -89,7 +89,7 @@ export interface ReceivedMessage {
   readonly deliveredTo: readonly string[];
   /** Log-in of the sender, when there was one. */
   readonly account?: string;
-  /** From somebody who may relay: logged in, of mynetworks, a user of this host. Such mail is ours, and signed. */
+  /** From somebody who may relay (logged in, of mynetworks, a user of this host) or of OpenDKIM's InternalHosts. Such mail is ours, and signed. */
   readonly trusted?: boolean;
 }
 

@@ -4,6 +4,9 @@ import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { readPemFile, type PemFile } from '../config/certificates.ts';
 import { MailError } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
+import { networkMatcher } from '../config/networks.ts';
+import { textReader } from './opendkim/conf.ts';
+import { loadOpenDkim, type OpenDkimSetup } from './opendkim/load.ts';
 
 /** As the setting `dkim_keys` has them. */
 export interface DkimKeyFile {
@@ -16,6 +19,8 @@ export interface DkimKeyFile {
 export interface DkimKey extends DkimKeyFile {
   /** RSA of 1024 bits or more (RFC 8301 3.2), or Ed25519 (RFC 8463). */
   readonly key: KeyObject;
+  /** `i=`, within the domain; without it there is none. */
+  readonly identity?: string;
 }
 
 type ReadPem = (path: string) => Promise<PemFile>;
@@ -48,44 +53,134 @@ function privateKey(bytes: Buffer): KeyObject | undefined {
   }
 }
 
-/** Keys of one server by domain. */
+/** As the settings name them. */
+export interface SigningSources {
+  readonly dkim_keys: readonly DkimKeyFile[];
+  readonly opendkim_config?: string | undefined;
+}
+
+/** What a message may be signed with. */
+interface SigningPlan {
+  readonly keys: readonly DkimKey[];
+  readonly openDkim: OpenDkimSetup | undefined;
+  /** Keys of OpenDKIM's tables by name. */
+  readonly tableKeys: ReadonlyMap<string, KeyObject>;
+  readonly isInternal: (address: string) => boolean;
+}
+
+export interface FurtherFiles {
+  readonly files: readonly string[];
+  /** False where OpenDKIM's settings cannot be, or not be read: then there are only those that were asked for until then. */
+  readonly complete: boolean;
+}
+
+/** Files that the settings lead to besides those that they name themselves. */
+export async function filesOf(
+  { opendkim_config: conf }: Pick<SigningSources, 'opendkim_config'>,
+  readPem: ReadPem = readPemFile,
+): Promise<FurtherFiles> {
+  if (conf === undefined) return { files: [], complete: true };
+  const files = new Set<string>();
+  try {
+    const { keys } = await loadOpenDkim(conf, textReader(readPem, files));
+    return { files: [...files, ...keys.map(({ file }) => file)], complete: true };
+  } catch (error) {
+    if (!(error instanceof MailError)) throw error;
+    return { files: [...files], complete: false };
+  }
+}
+
+/** Keys of one server, and whose mail they sign. */
 export class DkimKeys {
   readonly #logger: Logger;
   readonly #readPem: ReadPem;
-  #keys: readonly DkimKey[];
+  #plan: SigningPlan;
 
-  private constructor(keys: readonly DkimKey[], logger: Logger, readPem: ReadPem) {
-    this.#keys = keys;
+  private constructor(plan: SigningPlan, logger: Logger, readPem: ReadPem) {
+    this.#plan = plan;
     this.#logger = logger;
     this.#readPem = readPem;
   }
 
-  /** @throws MailError config as loadDkimKey when one of them cannot be used */
-  static async load(entries: readonly DkimKeyFile[], logger: Logger, readPem: ReadPem = readPemFile): Promise<DkimKeys> {
-    const keys = [];
-    for (const entry of entries) keys.push(await loadDkimKey(entry, readPem));
-    return new DkimKeys(keys, logger, readPem);
+  /** @throws MailError config as loadDkimKey when one of them cannot be used, as loadOpenDkim for its tables */
+  static async load(sources: SigningSources, logger: Logger, readPem: ReadPem = readPemFile): Promise<DkimKeys> {
+    const plan = await makePlan(sources, logger, readPem, (entry) => loadDkimKey(entry, readPem));
+    return new DkimKeys(plan, logger, readPem);
   }
 
-  /** Those that mail of this domain is signed with, in the order of the settings. */
-  find(domain: string): readonly DkimKey[] {
-    return this.#keys.filter((key) => key.domain === domain.toLowerCase());
+  /** Those that mail of this author is signed with: of the settings in their order, then what OpenDKIM's tables say. */
+  find(domain: string, local = ''): readonly DkimKey[] {
+    const author = domain.toLowerCase();
+    const { keys, openDkim, tableKeys } = this.#plan;
+    const found = keys.filter((key) => key.domain === author);
+    for (const { key: entry, identity, ...match } of openDkim?.match(local.toLowerCase(), author) ?? []) {
+      const key = tableKeys.get(entry.name);
+      const twice = found.some((one) => one.domain === match.domain && one.selector === entry.selector);
+      if (!key || twice) continue;
+      found.push({ ...match, selector: entry.selector, file: entry.file, key, ...(identity === undefined ? {} : { identity }) });
+    }
+    return found;
   }
 
-  /** Reads all again. One that cannot be used keeps its predecessor of the same domain and selector, and is left out when it has none. */
-  async reload(entries: readonly DkimKeyFile[]): Promise<void> {
-    const keys: DkimKey[] = [];
-    for (const entry of entries) {
-      const old = this.#keys.find(({ domain, selector }) => domain === entry.domain && selector === entry.selector);
+  /** Whether a signature with these `d=` and `s=` is made with one of the keys. */
+  has(domain: string, selector: string): boolean {
+    const { keys, openDkim } = this.#plan;
+    const isIt = (key: DkimKeyFile): boolean => (key.domain === domain || key.domain === '%') && key.selector === selector;
+    return keys.some(isIt) || (openDkim?.keys.some(isIt) ?? false);
+  }
+
+  /** Whether a client is of OpenDKIM's InternalHosts: its mail is signed, though it need not be of mynetworks. */
+  isInternal(address: string): boolean {
+    return this.#plan.isInternal(address);
+  }
+
+  /**
+   * Reads all again. A key that cannot be used keeps its predecessor of the same domain and selector, and is left out when it has none; tables of OpenDKIM
+   * that cannot be read leave everything as it was.
+   */
+  async reload(sources: SigningSources): Promise<void> {
+    const { openDkim, tableKeys } = this.#plan;
+    const tableKey = ({ domain, selector }: DkimKeyFile): KeyObject | undefined =>
+      tableKeys.get(openDkim?.keys.find((key) => key.domain === domain && key.selector === selector)?.name ?? '');
+    const before = this.#plan.keys;
+    const load = async (entry: DkimKeyFile): Promise<DkimKey | undefined> => {
+      const old = before.find(({ domain, selector }) => domain === entry.domain && selector === entry.selector);
       try {
-        keys.push(await loadDkimKey(entry, this.#readPem));
+        return await loadDkimKey(entry, this.#readPem);
       } catch (error) {
         if (!(error instanceof MailError)) throw error;
         const { code, message } = error;
-        this.#logger.error('dkim.key-broken', { file: entry.file, code, reason: message, kept: old !== undefined });
-        if (old) keys.push(old);
+        const kept = old?.key ?? tableKey(entry);
+        this.#logger.error('dkim.key-broken', { file: entry.file, code, reason: message, kept: kept !== undefined });
+        return kept && { ...entry, key: kept };
       }
+    };
+    try {
+      this.#plan = await makePlan(sources, this.#logger, this.#readPem, load);
+    } catch (error) {
+      if (!(error instanceof MailError)) throw error;
+      this.#logger.error('dkim.tables-broken', { file: sources.opendkim_config, code: error.code, reason: error.message });
     }
-    this.#keys = keys;
   }
+}
+
+async function makePlan(
+  { dkim_keys: entries, opendkim_config: conf }: SigningSources,
+  logger: Logger,
+  readPem: ReadPem,
+  load: (entry: DkimKeyFile) => Promise<DkimKey | undefined>,
+): Promise<SigningPlan> {
+  const openDkim = conf === undefined ? undefined : await loadOpenDkim(conf, textReader(readPem, new Set()));
+  const keys: DkimKey[] = [];
+  for (const entry of entries) {
+    const key = await load(entry);
+    if (key) keys.push(key);
+  }
+  const tableKeys = new Map<string, KeyObject>();
+  for (const entry of openDkim?.keys ?? []) {
+    const key = await load(entry);
+    if (key) tableKeys.set(entry.name, key.key);
+  }
+  if (openDkim && openDkim.ignored.length > 0) logger.info('dkim.opendkim-ignored', { file: conf, parameters: openDkim.ignored });
+  return { keys, openDkim, tableKeys, isInternal: networkMatcher(openDkim?.internal ?? []) };
 }

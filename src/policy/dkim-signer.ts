@@ -46,8 +46,16 @@ const TURN_BYTES = 512 * 1024;
 
 const signAsync = promisify(sign) as (algorithm: string | null, data: Buffer, key: KeyObject) => Promise<Buffer>;
 
+/** As DkimKeys has them. */
+export interface SigningKeys {
+  /** Those that mail of this author is signed with. */
+  find(domain: string, local?: string): readonly DkimKey[];
+  /** Whether a signature with these `d=` and `s=` is ours. */
+  has(domain: string, selector: string): boolean;
+}
+
 export interface DkimSignerOptions {
-  readonly keys: { find(domain: string): readonly DkimKey[] };
+  readonly keys: SigningKeys;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly logger: Logger;
@@ -101,9 +109,10 @@ export class DkimSigner {
     const authors = extractAddresses(Buffer.from(fieldValue(header, only), 'latin1').toString('utf8'));
     const domain = authors?.[0]?.domain ?? '';
     if (domain === '' || authors?.some((author) => author.domain !== domain)) return [];
-    const found = this.#o.keys.find(domain);
+    const local = authors?.[0]?.local;
+    const found = this.#o.keys.find(domain, local);
     const ascii = domainToASCII(domain);
-    return found.length > 0 || ascii === domain || ascii === '' ? found : this.#o.keys.find(ascii);
+    return found.length > 0 || ascii === domain || ascii === '' ? found : this.#o.keys.find(ascii, local);
   }
 
   #isOurs(header: Buffer, field: HeaderField): boolean {
@@ -111,8 +120,7 @@ export class DkimSigner {
     const value = fieldValue(header, field, 4096);
     const tag = (name: string): string =>
       new RegExp(`(?:^|;)[ \\t]*${name}[ \\t]*=[ \\t]*([^; \\t]{1,255})`).exec(value)?.[1] ?? '';
-    const domain = tag('d').toLowerCase();
-    return this.#o.keys.find(domain).some(({ selector }) => selector === tag('s'));
+    return this.#o.keys.has(tag('d').toLowerCase(), tag('s'));
   }
 }
 
@@ -165,9 +173,10 @@ async function hashBody(source: MessageSource, headLength: number): Promise<stri
 async function signature(key: DkimKey, { names, text }: SignedFields, bodyHash: string, at: number): Promise<string> {
   const rsa = key.key.asymmetricKeyType === 'rsa';
   const domain = domainToASCII(key.domain) || key.domain;
+  const identity = key.identity === undefined ? '' : ` i=${key.identity};\r\n\t`;
   const field =
     `DKIM-Signature: v=1; a=${rsa ? 'rsa' : 'ed25519'}-sha256; c=relaxed/relaxed; d=${domain};\r\n` +
-    `\ts=${key.selector}; t=${at}; h=${foldNames(names)};\r\n\tbh=${bodyHash};\r\n\tb=`;
+    `\ts=${key.selector};${identity} t=${at}; h=${foldNames(names)};\r\n\tbh=${bodyHash};\r\n\tb=`;
   const data = Buffer.from(text + relaxedField(field), 'latin1');
   // RFC 8463 section 3: Ed25519 signs the hash.
   const made = rsa

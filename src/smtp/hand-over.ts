@@ -19,7 +19,7 @@ export interface Handover {
   readonly id: string;
   readonly transaction: Transaction;
   readonly incoming: IncomingMessage;
-  readonly client: Client & { readonly mechanism: string | undefined };
+  readonly client: Client & { readonly mechanism: string | undefined; readonly internal: boolean };
   /** What the Received field says of the way here. */
   readonly hop: Omit<Hop, 'id' | 'hostname' | 'recipient' | 'at' | 'utf8'>;
 }
@@ -67,7 +67,7 @@ export async function handOver(message: Handover, options: SmtpSessionOptions, l
       original: source,
       deliveredTo,
       ...(account ? { account: account.address } : {}),
-      ...(client.trusted ? { trusted: true } : {}),
+      ...(client.trusted || client.internal ? { trusted: true } : {}),
     });
   } catch (error) {
     await refund?.().catch(() => undefined);

@@ -22,6 +22,8 @@ export interface SmtpSessionOptions {
   readonly clock: Clock;
   /** Whether an address is in mynetworks. */
   readonly isTrusted: (address: string) => boolean;
+  /** Whether an address may not relay and yet sends mail of ours, which is signed where it goes on (OpenDKIM's InternalHosts). */
+  readonly isInternal?: (address: string) => boolean;
   /** smtpd_tls_security_level, `none` also where no certificate is set. */
   readonly tlsLevel: 'none' | 'may' | 'encrypt';
   /** smtpd_forbid_bare_newline for clients outside mynetworks that have not logged in. */

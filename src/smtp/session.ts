@@ -74,10 +74,11 @@ export class SmtpSession {
       return false;
     return this.#secure || this.options.authenticator.mechanisms({ secure: false }).length > 0;
   }
-  get #client(): Client & { mechanism: string | undefined } {
+  get #client(): Client & { mechanism: string | undefined; internal: boolean } {
     const { service, isTrusted } = this.options;
     const trusted = this.#account !== undefined || (service === 'smtp' && isTrusted(this.wire.remoteAddress));
-    return { account: this.#account, trusted, tls: this.wire.tls !== undefined, mechanism: this.#mechanism };
+    const internal = !trusted && service === 'smtp' && this.options.isInternal?.(this.wire.remoteAddress) === true;
+    return { account: this.#account, trusted, internal, tls: this.wire.tls !== undefined, mechanism: this.#mechanism };
   }
   get #mayStartTls(): boolean {
     return this.options.tlsLevel !== 'none' && this.wire.tls === undefined;

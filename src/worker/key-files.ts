@@ -3,6 +3,7 @@
 import { certificateFiles, loadPair, readPemFile, type CertificateFiles, type PemFile } from '../config/certificates.ts';
 import type { Settings } from '../config/settings.ts';
 import { MailError } from '../lib/errors.ts';
+import { filesOf } from '../policy/dkim-keys.ts';
 import { secretTablePath } from '../queue/credentials.ts';
 
 export class KeyFiles {
@@ -19,11 +20,15 @@ export class KeyFiles {
     this.#readable = new Set(this.#named);
   }
 
-  /** From now on those of new settings; a worker may ask for those of before until it has got the new ones. */
-  reload(settings: Settings): void {
+  /**
+   * From now on those of new settings, and those that OpenDKIM's files lead to; a worker may ask for those of before until it has got the new ones. Where
+   * OpenDKIM's cannot be read, those of before stay: the worker, which reads the same, says what is wrong.
+   */
+  async reload(settings: Settings): Promise<void> {
     const before = this.#named;
+    const further = await filesOf(settings);
     this.#pairs = certificateFiles(settings);
-    this.#named = pathsOf(settings);
+    this.#named = [...pathsOf(settings), ...further.files, ...(further.complete ? [] : before)];
     this.#readable = new Set([...before, ...this.#named]);
     for (const kept of [this.#seen, this.#good]) for (const path of kept.keys()) if (!this.#readable.has(path)) kept.delete(path);
   }
@@ -74,6 +79,7 @@ export class KeyFiles {
 const pathsOf = (settings: Settings): string[] => [
   ...certificateFiles(settings).flatMap(({ cert, key }) => [cert, key]),
   ...settings.dkim_keys.map(({ file }) => file),
+  ...(settings.opendkim_config === undefined ? [] : [settings.opendkim_config]),
   ...(settings.srs_secrets_file === undefined ? [] : [settings.srs_secrets_file]),
   ...settings.smtp_sasl_password_maps.flatMap((spec) => secretTablePath(spec) ?? []),
 ];

@@ -186,7 +186,7 @@ export class MailServer {
       clock: this.#clock,
       ...(this.#deps.worker ? { readPem: this.#deps.worker.readPem, lastPem: this.#deps.worker.lastPem } : {}),
     });
-    this.#dkimKeys = await DkimKeys.load(settings.dkim_keys, this.#logger, this.#deps.worker?.readPem);
+    this.#dkimKeys = await DkimKeys.load(settings, this.#logger, this.#deps.worker?.readPem);
     await this.#srs.load(settings, this.#deps.worker?.readPem);
     await this.#authentication.load(settings);
     const identity = this.#deps.dropPrivileges ? await mailIdentity(settings, this.#logger) : undefined;
@@ -320,6 +320,7 @@ export class MailServer {
       queue: this.#queue,
       accept: (message) => this.#accept(message),
       isTrusted: (address) => this.#parts.isTrusted(address),
+      isInternal: (address) => this.#dkimKeys?.isInternal(address) ?? false,
       meter: (account) => this.#parts.sendLimits.begin(account),
       checkMailbox: (address) => this.#parts.delivery.checkMailbox(address),
       spoolFolder: join(this.settings.data_directory, 'spool'),
@@ -380,7 +381,7 @@ export class MailServer {
     parts.authenticator.inherit(old.authenticator);
     this.#parts = parts;
     await this.#certificates?.reload(certificateFiles(settings));
-    await this.#dkimKeys?.reload(settings.dkim_keys);
+    await this.#dkimKeys?.reload(settings);
     await this.#srs.load(settings, this.#deps.worker?.readPem);
     this.#authentication.apply(settings);
     this.#oldParts.add(old);

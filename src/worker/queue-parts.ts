@@ -90,7 +90,10 @@ async function noteFailures(suppression: Parts['suppression'], recipients: reado
 
 function prepareOptions({ parts, dkimKeys, logger, clock }: QueueContext): PrepareOptions {
   const signer = new DkimSigner({
-    keys: { find: (domain) => dkimKeys()?.find(domain) ?? [] },
+    keys: {
+      find: (domain, local) => dkimKeys()?.find(domain, local) ?? [],
+      has: (domain, selector) => dkimKeys()?.has(domain, selector) ?? false,
+    },
     now: () => clock.now(),
     logger,
   });

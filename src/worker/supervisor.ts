@@ -85,6 +85,7 @@ export class Supervisor {
     this.#keepAlive = setInterval(() => undefined, 0x7fff_ffff);
     try {
       this.#data = await DataFolder.take(this.#settings, await mailIdentity(this.#settings));
+      await this.#keys.reload(this.#settings);
       const listeners: Listener[] = [];
       for (const listener of notInherited(this.#settings.listeners, this.#inherited))
         listeners.push({ ...listener, port: await freePort(listener) });
@@ -173,7 +174,7 @@ export class Supervisor {
 
   /** Hands new settings to all workers, which open their logs anew; sessions go on. */
   async reload(settings: Settings): Promise<void> {
-    this.#keys.reload(settings);
+    await this.#keys.reload(settings);
     // What is bound stays bound: listeners are taken at a start.
     this.#settings = { ...settings, listeners: this.#settings.listeners };
     const throttle = this.#makeThrottle(settings);

@@ -3,6 +3,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import type { TestContext } from 'node:test';
 import { dkimVerify } from 'mailauth/lib/dkim/verify.js';
 import type { DkimKey } from '../../src/policy/dkim-keys.ts';
+import type { SigningKeys } from '../../src/policy/dkim-signer.ts';
 import { dkimRecord } from '../../src/policy/dkim-record.ts';
 import { requireProgram, run } from './programs.ts';
 
@@ -17,8 +18,9 @@ export function dkimKey(domain: string, selector: string, type: 'rsa' | 'ed25519
   return { domain, selector, file: '/dev/null', key: privateKey, record: dkimRecord(privateKey) };
 }
 
-export const keyRing = (...keys: readonly DkimKey[]): { find(domain: string): readonly DkimKey[] } => ({
+export const keyRing = (...keys: readonly DkimKey[]): SigningKeys => ({
   find: (domain) => keys.filter((key) => key.domain === domain),
+  has: (domain, selector) => keys.some((key) => key.domain === domain && key.selector === selector),
 });
 
 /** `pass`, `fail`, … by selector, as mailauth sees it. */

@@ -31,8 +31,9 @@ export class SmtpSender {
     return this.#socket.localPort ?? 0;
   }
 
-  static async connect(port: number): Promise<SmtpSender> {
-    const sender = new SmtpSender(createConnection({ port, host: '127.0.0.1' }));
+  /** `localAddress`: where the client is. */
+  static async connect(port: number, localAddress = '127.0.0.1'): Promise<SmtpSender> {
+    const sender = new SmtpSender(createConnection({ port, host: '127.0.0.1', localAddress }));
     await sender.#reply('220');
     await sender.command('EHLO client.example.test', '250');
     return sender;

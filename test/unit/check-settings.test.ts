@@ -464,3 +464,22 @@ test('buzon check prints what it finds, and ends with 1 when there is an error',
     err: '',
   });
 });
+
+test('OpenDKIM’s settings: each line that cannot be, and what in them is not done', async (t) => {
+  const { at, check, codes } = await host(t);
+  assert.deepEqual(await codes({ opendkim_config: at('none.conf') }), ['error OPENDKIM_UNREADABLE none.conf']);
+  await writeFile(at('opendkim.conf'), `Syslog yes\nSignHeaders From\nDomain example.com\nSelector one\nKeyFile ${at('dkim')}\n`);
+  const settings = { opendkim_config: at('opendkim.conf') };
+  assert.deepEqual(await codes(settings), ['warning OPENDKIM_NOT_DONE opendkim.conf:2', 'error DKIM_KEY_UNREADABLE dkim']);
+  await writeFile(at('opendkim.conf'), `KeyTable ${at('kt')}\nSigningTable refile:${at('st')}\n`);
+  await writeFile(at('kt'), '# keys\none example.com:one\n');
+  await writeFile(at('st'), '*@example.com two\n');
+  const found = await check(settings);
+  assert.deepEqual(
+    found.filter(({ code }) => code === 'OPENDKIM_INVALID').map(({ subject, right }) => [subject, right]),
+    [
+      [`${at('kt')}:2`, 'one example.com:default:/etc/dkimkeys/default.private'],
+      [`${at('st')}:1`, 'a key in KeyTable, which has none'],
+    ],
+  );
+});

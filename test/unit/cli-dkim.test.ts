@@ -42,10 +42,10 @@ test('keygen: a private key, its record, and lines for the settings that sign wi
       new RegExp(`^${entry.selector}\\._domainkey\\.example\\.test\\.\\tIN\\tTXT\\t\\( "v=DKIM1; k=${type}; p=`),
     );
     const { logger } = captureLog();
-    const signer = new DkimSigner({ keys: await DkimKeys.load(settings.dkim_keys, logger), now: () => Date.now(), logger });
+    const signer = new DkimSigner({ keys: await DkimKeys.load(settings, logger), now: () => Date.now(), logger });
     const source = memorySource(Buffer.from('From: a@example.test\r\n\r\nx\r\n'));
     const fields = await signer.sign(source, 'ID');
-    const key = { ...(await DkimKeys.load([entry], logger)).find('example.test')[0], record: recordOf(zone) };
+    const key = { ...(await DkimKeys.load({ dkim_keys: [entry] }, logger)).find('example.test')[0], record: recordOf(zone) };
     const message = await readAll(prefixedSource(fields ?? Buffer.alloc(0), source));
     assert.deepEqual(await verdicts(message, [key as Parameters<typeof verdicts>[1][number]]), { [entry.selector]: 'pass' });
   }

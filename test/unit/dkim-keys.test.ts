@@ -45,7 +45,7 @@ test('a reload takes new DKIM keys; a broken one leaves the old of its domain an
     { domain: 'example.test', selector: 'two', file: b },
   ];
   const { logger, events } = captureLog();
-  const keys = await DkimKeys.load(entries, logger);
+  const keys = await DkimKeys.load({ dkim_keys: entries }, logger);
   const [one] = keys.find('EXAMPLE.test');
   assert.deepEqual(
     keys.find('example.test').map(({ selector }) => selector),
@@ -55,13 +55,13 @@ test('a reload takes new DKIM keys; a broken one leaves the old of its domain an
   await writeFile(a, 'broken');
   await writeFile(b, pem(ed25519()), { mode: 0o600 });
   const [, two] = keys.find('example.test');
-  await keys.reload(entries);
+  await keys.reload({ dkim_keys: entries });
   assert.equal(keys.find('example.test')[0]?.key, one?.key);
   assert.notEqual(keys.find('example.test')[1]?.key, two?.key);
   assert.deepEqual(
     events.map(({ level, event, fields }) => [level, event, fields['code'], fields['kept']]),
     [['error', 'dkim.key-broken', 'DKIM_KEY_INVALID', true]],
   );
-  await keys.reload([]);
+  await keys.reload({ dkim_keys: [] });
   assert.deepEqual(keys.find('example.test'), []);
 });

@@ -1,10 +1,13 @@
 // Keys for signing: private to their owner, and what can sign.
+import { readPemFile } from '../../config/certificates.ts';
 import { MailError } from '../../lib/errors.ts';
-import { loadDkimKey } from '../../policy/dkim-keys.ts';
+import { loadDkimKey, type DkimKeyFile } from '../../policy/dkim-keys.ts';
+import { textReader } from '../../policy/opendkim/conf.ts';
+import { loadOpenDkim } from '../../policy/opendkim/load.ts';
 import type { Report, World } from './finding.ts';
 
 export async function checkDkimKeys({ settings }: World, report: Report): Promise<void> {
-  for (const entry of settings.dkim_keys) {
+  for (const entry of [...settings.dkim_keys, ...(await openDkimKeys(settings.opendkim_config, report))]) {
     try {
       await loadDkimKey(entry);
     } catch (error) {
@@ -15,5 +18,24 @@ export async function checkDkimKeys({ settings }: World, report: Report): Promis
           : 'a key that `buzon dkim keygen` or `opendkim-genkey` made';
       report.error(error.code, entry.file, error.message, right);
     }
+  }
+}
+
+/** Keys of OpenDKIM's tables; its settings are told of where they cannot be, or mean what is not done. */
+async function openDkimKeys(file: string | undefined, report: Report): Promise<readonly DkimKeyFile[]> {
+  if (file === undefined) return [];
+  try {
+    const { keys, warnings } = await loadOpenDkim(file, textReader(readPemFile, new Set()));
+    for (const { place, text, right } of warnings) report.warn('OPENDKIM_NOT_DONE', place, text, right);
+    return keys.filter((key, i) => keys.findIndex((other) => other.file === key.file) === i);
+  } catch (error) {
+    if (!(error instanceof MailError)) throw error;
+    if (error.code !== 'OPENDKIM_INVALID') report.error('OPENDKIM_UNREADABLE', file, error.message, 'a file that root can read');
+    else
+      for (const line of error.message.split('\n')) {
+        const [, place = file, text = line, right = ''] = /^(.*?:\d+): (.*); write (.*)$/.exec(line) ?? [];
+        report.error('OPENDKIM_INVALID', place, text, right);
+      }
+    return [];
   }
 }

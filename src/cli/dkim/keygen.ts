@@ -1,15 +1,14 @@
 // A new key and its record.
-import { generateKeyPair, type KeyObject } from 'node:crypto';
-import { mkdir, open, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { domainToASCII } from 'node:url';
-import { promisify } from 'node:util';
 import { stringify } from 'yaml';
 import { readHostname, readWord } from '../../config/readers.ts';
 import { isDomainName, readInteger, show, ValueError } from '../../config/values.ts';
-import { errnoOf, MailError } from '../../lib/errors.ts';
+import { MailError } from '../../lib/errors.ts';
 import { dkimRecord, zoneLine } from '../../policy/dkim-record.ts';
 import type { CommandIo } from '../command.ts';
+import { makeFolder, newKey, writeNew } from './key-output.ts';
 
 export interface KeygenArguments {
   readonly domain: string;
@@ -20,16 +19,11 @@ export interface KeygenArguments {
   readonly out: string | undefined;
 }
 
-const generate = promisify(generateKeyPair) as (
-  type: string,
-  options: { modulusLength?: number },
-) => Promise<{ privateKey: KeyObject; publicKey: KeyObject }>;
-
 /** @throws MailError config for arguments that cannot be, files that are there, folders that cannot be written */
 export async function generateKey(given: KeygenArguments, io: CommandIo): Promise<number> {
   const { domain, selector, type, bits } = checked(given);
   const folder = resolve(io.cwd, given.out ?? join(dirname(given.config), 'dkim', domain));
-  const { privateKey } = await generate(type, type === 'rsa' ? { modulusLength: bits } : {});
+  const privateKey = await newKey(type, bits);
   const record = dkimRecord(privateKey);
   const zone = zoneLine(domainToASCII(domain) || domain, selector, record);
   const file = join(folder, `${selector}.private`);
@@ -57,27 +51,5 @@ function checked(given: KeygenArguments): { domain: string; selector: string; ty
   } catch (error) {
     if (!(error instanceof ValueError)) throw error;
     throw new MailError('config', 'BAD_ARGUMENTS', `${error.message}; write ${error.right}`);
-  }
-}
-
-async function makeFolder(folder: string): Promise<void> {
-  await mkdir(folder, { recursive: true, mode: 0o750 }).catch((error: unknown) => {
-    throw new MailError('config', 'CANNOT_WRITE', `${folder} cannot be made (${errnoOf(error) ?? String(error)})`, {
-      cause: error,
-    });
-  });
-}
-
-async function writeNew(file: string, text: string, mode: number): Promise<void> {
-  try {
-    await using handle = await open(file, 'wx', mode);
-    await handle.writeFile(text);
-    await handle.sync();
-  } catch (error) {
-    const reason =
-      errnoOf(error) === 'EEXIST'
-        ? 'is there already: it is not overwritten'
-        : `cannot be written (${errnoOf(error) ?? String(error)})`;
-    throw new MailError('config', 'CANNOT_WRITE', `${file} ${reason}`, { cause: error });
   }
 }
