@@ -1,6 +1,6 @@
 // `buzon reload`: tells the running server to take new settings, maps and certificates.
 import { readFile } from 'node:fs/promises';
-import { loadSettings } from '../config/settings.ts';
+import { loadSettings, type Settings } from '../config/settings.ts';
 import { errnoOf } from '../lib/errors.ts';
 import { pidFile } from '../worker/data-folder.ts';
 import type { Command } from './command.ts';
@@ -15,13 +15,10 @@ export const reload: Command = {
   async run(args, io) {
     const { options } = readOptions(args, ['--config']);
     const settings = await loadSettings(options.get('--config') ?? DEFAULT_SETTINGS);
-    const pid = Number((await readFile(pidFile(settings), 'utf8').catch(() => '')).trim());
-    try {
-      if (!Number.isInteger(pid) || pid < 2) throw new Error('no process');
-      process.kill(pid, 'SIGHUP');
-    } catch (error) {
+    const signalled = await signalReload(settings);
+    if (signalled !== 'done') {
       io.err(
-        errnoOf(error) === 'EPERM'
+        signalled === 'not-permitted'
           ? "buzon reload: only root and the server's own user may do that\n"
           : 'buzon reload: the server is not running\n',
       );
@@ -31,3 +28,15 @@ export const reload: Command = {
     return 0;
   },
 };
+
+/** SIGHUP to the server that has these settings' data_directory. */
+export async function signalReload(settings: Settings): Promise<'done' | 'not-running' | 'not-permitted'> {
+  const pid = Number((await readFile(pidFile(settings), 'utf8').catch(() => '')).trim());
+  if (!Number.isInteger(pid) || pid < 2) return 'not-running';
+  try {
+    process.kill(pid, 'SIGHUP');
+    return 'done';
+  } catch (error) {
+    return errnoOf(error) === 'EPERM' ? 'not-permitted' : 'not-running';
+  }
+}

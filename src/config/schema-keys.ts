@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { field, group } from './field.ts';
 import { optional, readHostname, readPath, readWord, readSelector } from './readers.ts';
-import { isDomainName, readList, show, ValueError } from './values.ts';
+import { isDomainName, readList, readTime, show, ValueError } from './values.ts';
 
 export function tlsFields(base: string) {
   const certificate = (what: string, example: string) =>
@@ -93,6 +93,26 @@ export function signingFields(base: string) {
           }),
         )
         .prefault([]),
+    ),
+    dkim_directory: field(
+      {
+        type: 'path',
+        description:
+          'The folder in which `buzon dkim rotate DOMAIN` keeps keys, RSA and Ed25519, as `DOMAIN/SELECTOR.private`, and the file `selectors` that says which of them sign. A domain that has keys there is signed with those alone, not with `dkim_keys` or OpenDKIM’s.',
+        default: 'none',
+        example: '/etc/buzon/dkim',
+      },
+      optional(readPath(base)),
+    ),
+    dkim_retire_time: field(
+      {
+        type: 'time',
+        description:
+          'How long the record of a key that no longer signs must stay in DNS: as long as mail may be under way, and be looked at again.',
+        default: '7d',
+        example: '14d',
+      },
+      (value) => readTime(value),
     ),
     opendkim_config: field(
       {

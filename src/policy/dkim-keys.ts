@@ -1,20 +1,13 @@
 // The private keys that outbound mail is signed with (DKIM, RFC 6376), in memory: a worker gets them from the supervisor, since only root and
 // the signing service's user may read the files.
 import { createPrivateKey, type KeyObject } from 'node:crypto';
-import { readPemFile, type PemFile } from '../config/certificates.ts';
+import { readPemFile } from '../config/certificates.ts';
 import { MailError } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
 import { networkMatcher } from '../config/networks.ts';
-import { textReader } from './opendkim/conf.ts';
-import { loadOpenDkim, type OpenDkimSetup } from './opendkim/load.ts';
-
-/** As the setting `dkim_keys` has them. */
-export interface DkimKeyFile {
-  /** Lower case. */
-  readonly domain: string;
-  readonly selector: string;
-  readonly file: string;
-}
+import type { DirectoryKey } from './dkim-selectors.ts';
+import type { OpenDkimSetup } from './opendkim/load.ts';
+import { readSources, type DkimKeyFile, type ReadPem, type SigningSources } from './signing-sources.ts';
 
 export interface DkimKey extends DkimKeyFile {
   /** RSA of 1024 bits or more (RFC 8301 3.2), or Ed25519 (RFC 8463). */
@@ -22,8 +15,6 @@ export interface DkimKey extends DkimKeyFile {
   /** `i=`, within the domain; without it there is none. */
   readonly identity?: string;
 }
-
-type ReadPem = (path: string) => Promise<PemFile>;
 
 /** @throws MailError config `DKIM_KEY_UNREADABLE`, `DKIM_KEY_EXPOSED`, `DKIM_KEY_INVALID` */
 export async function loadDkimKey(entry: DkimKeyFile, readPem: ReadPem = readPemFile): Promise<DkimKey> {
@@ -53,41 +44,16 @@ function privateKey(bytes: Buffer): KeyObject | undefined {
   }
 }
 
-/** As the settings name them. */
-export interface SigningSources {
-  readonly dkim_keys: readonly DkimKeyFile[];
-  readonly opendkim_config?: string | undefined;
-}
-
 /** What a message may be signed with. */
 interface SigningPlan {
+  /** Of dkim_directory: where a domain has one, the others do not sign for it. */
+  readonly directory: readonly DkimKey[];
+  readonly retired: readonly DirectoryKey[];
   readonly keys: readonly DkimKey[];
   readonly openDkim: OpenDkimSetup | undefined;
   /** Keys of OpenDKIM's tables by name. */
   readonly tableKeys: ReadonlyMap<string, KeyObject>;
   readonly isInternal: (address: string) => boolean;
-}
-
-export interface FurtherFiles {
-  readonly files: readonly string[];
-  /** False where OpenDKIM's settings cannot be, or not be read: then there are only those that were asked for until then. */
-  readonly complete: boolean;
-}
-
-/** Files that the settings lead to besides those that they name themselves. */
-export async function filesOf(
-  { opendkim_config: conf }: Pick<SigningSources, 'opendkim_config'>,
-  readPem: ReadPem = readPemFile,
-): Promise<FurtherFiles> {
-  if (conf === undefined) return { files: [], complete: true };
-  const files = new Set<string>();
-  try {
-    const { keys } = await loadOpenDkim(conf, textReader(readPem, files));
-    return { files: [...files, ...keys.map(({ file }) => file)], complete: true };
-  } catch (error) {
-    if (!(error instanceof MailError)) throw error;
-    return { files: [...files], complete: false };
-  }
 }
 
 /** Keys of one server, and whose mail they sign. */
@@ -108,10 +74,12 @@ export class DkimKeys {
     return new DkimKeys(plan, logger, readPem);
   }
 
-  /** Those that mail of this author is signed with: of the settings in their order, then what OpenDKIM's tables say. */
+  /** Those that mail of this author is signed with: of dkim_directory; without one there of the settings in their order, then what OpenDKIM's tables say. */
   find(domain: string, local = ''): readonly DkimKey[] {
     const author = domain.toLowerCase();
-    const { keys, openDkim, tableKeys } = this.#plan;
+    const { directory, keys, openDkim, tableKeys } = this.#plan;
+    const rotated = directory.filter((key) => key.domain === author);
+    if (rotated.length > 0) return rotated;
     const found = keys.filter((key) => key.domain === author);
     for (const { key: entry, identity, ...match } of openDkim?.match(local.toLowerCase(), author) ?? []) {
       const key = tableKeys.get(entry.name);
@@ -124,9 +92,10 @@ export class DkimKeys {
 
   /** Whether a signature with these `d=` and `s=` is made with one of the keys. */
   has(domain: string, selector: string): boolean {
-    const { keys, openDkim } = this.#plan;
-    const isIt = (key: DkimKeyFile): boolean => (key.domain === domain || key.domain === '%') && key.selector === selector;
-    return keys.some(isIt) || (openDkim?.keys.some(isIt) ?? false);
+    const { directory, retired, keys, openDkim } = this.#plan;
+    const isIt = (key: Omit<DkimKeyFile, 'file'>): boolean =>
+      (key.domain === domain || key.domain === '%') && key.selector === selector;
+    return [...directory, ...retired, ...keys].some(isIt) || (openDkim?.keys.some(isIt) ?? false);
   }
 
   /** Whether a client is of OpenDKIM's InternalHosts: its mail is signed, though it need not be of mynetworks. */
@@ -142,7 +111,7 @@ export class DkimKeys {
     const { openDkim, tableKeys } = this.#plan;
     const tableKey = ({ domain, selector }: DkimKeyFile): KeyObject | undefined =>
       tableKeys.get(openDkim?.keys.find((key) => key.domain === domain && key.selector === selector)?.name ?? '');
-    const before = this.#plan.keys;
+    const before = [...this.#plan.directory, ...this.#plan.keys];
     const load = async (entry: DkimKeyFile): Promise<DkimKey | undefined> => {
       const old = before.find(({ domain, selector }) => domain === entry.domain && selector === entry.selector);
       try {
@@ -159,28 +128,39 @@ export class DkimKeys {
       this.#plan = await makePlan(sources, this.#logger, this.#readPem, load);
     } catch (error) {
       if (!(error instanceof MailError)) throw error;
-      this.#logger.error('dkim.tables-broken', { file: sources.opendkim_config, code: error.code, reason: error.message });
+      this.#logger.error('dkim.tables-broken', { code: error.code, reason: error.message });
     }
   }
 }
 
 async function makePlan(
-  { dkim_keys: entries, opendkim_config: conf }: SigningSources,
+  sources: SigningSources,
   logger: Logger,
   readPem: ReadPem,
   load: (entry: DkimKeyFile) => Promise<DkimKey | undefined>,
 ): Promise<SigningPlan> {
-  const openDkim = conf === undefined ? undefined : await loadOpenDkim(conf, textReader(readPem, new Set()));
-  const keys: DkimKey[] = [];
-  for (const entry of entries) {
-    const key = await load(entry);
-    if (key) keys.push(key);
-  }
+  const { directory, retired, openDkim } = await readSources(sources, readPem);
+  const loadAll = async (entries: readonly DkimKeyFile[]): Promise<DkimKey[]> => {
+    const keys: DkimKey[] = [];
+    for (const entry of entries) {
+      const key = await load(entry);
+      if (key) keys.push(key);
+    }
+    return keys;
+  };
   const tableKeys = new Map<string, KeyObject>();
   for (const entry of openDkim?.keys ?? []) {
     const key = await load(entry);
     if (key) tableKeys.set(entry.name, key.key);
   }
-  if (openDkim && openDkim.ignored.length > 0) logger.info('dkim.opendkim-ignored', { file: conf, parameters: openDkim.ignored });
-  return { keys, openDkim, tableKeys, isInternal: networkMatcher(openDkim?.internal ?? []) };
+  if (openDkim && openDkim.ignored.length > 0)
+    logger.info('dkim.opendkim-ignored', { file: sources.opendkim_config, parameters: openDkim.ignored });
+  return {
+    directory: await loadAll(directory),
+    retired,
+    keys: await loadAll(sources.dkim_keys),
+    openDkim,
+    tableKeys,
+    isInternal: networkMatcher(openDkim?.internal ?? []),
+  };
 }

@@ -3,13 +3,15 @@
 import { certificateFiles, loadPair, readPemFile, type CertificateFiles, type PemFile } from '../config/certificates.ts';
 import type { Settings } from '../config/settings.ts';
 import { MailError } from '../lib/errors.ts';
-import { filesOf } from '../policy/dkim-keys.ts';
+import { selectorsFile } from '../policy/dkim-selectors.ts';
+import { emptyWhenAbsent, filesOf } from '../policy/signing-sources.ts';
 import { secretTablePath } from '../queue/credentials.ts';
 
 export class KeyFiles {
   #pairs: readonly CertificateFiles[];
   #named: readonly string[];
   #readable: ReadonlySet<string>;
+  #mayBeAbsent: string | undefined;
   /** Path → state that was looked at. */
   readonly #seen = new Map<string, string>();
   readonly #good = new Map<string, PemFile>();
@@ -28,6 +30,7 @@ export class KeyFiles {
     const before = this.#named;
     const further = await filesOf(settings);
     this.#pairs = certificateFiles(settings);
+    this.#mayBeAbsent = settings.dkim_directory === undefined ? undefined : selectorsFile(settings.dkim_directory);
     this.#named = [...pathsOf(settings), ...further.files, ...(further.complete ? [] : before)];
     this.#readable = new Set([...before, ...this.#named]);
     for (const kept of [this.#seen, this.#good]) for (const path of kept.keys()) if (!this.#readable.has(path)) kept.delete(path);
@@ -40,7 +43,7 @@ export class KeyFiles {
   /** @throws MailError config when the settings do not name it, or it cannot be read */
   async read(path: string): Promise<PemFile> {
     this.#demandNamed(path);
-    const file = await readPemFile(path);
+    const file = await (path === this.#mayBeAbsent ? emptyWhenAbsent(path) : readPemFile(path));
     if (this.#seen.get(path) !== file.state) {
       this.#seen.set(path, file.state);
       for (const pair of this.#pairs) if (pair.cert === path || pair.key === path) await this.#remember(pair);
@@ -80,6 +83,7 @@ const pathsOf = (settings: Settings): string[] => [
   ...certificateFiles(settings).flatMap(({ cert, key }) => [cert, key]),
   ...settings.dkim_keys.map(({ file }) => file),
   ...(settings.opendkim_config === undefined ? [] : [settings.opendkim_config]),
+  ...(settings.dkim_directory === undefined ? [] : [selectorsFile(settings.dkim_directory)]),
   ...(settings.srs_secrets_file === undefined ? [] : [settings.srs_secrets_file]),
   ...settings.smtp_sasl_password_maps.flatMap((spec) => secretTablePath(spec) ?? []),
 ];

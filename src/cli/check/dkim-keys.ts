@@ -1,13 +1,18 @@
 // Keys for signing: private to their owner, and what can sign.
 import { readPemFile } from '../../config/certificates.ts';
 import { MailError } from '../../lib/errors.ts';
-import { loadDkimKey, type DkimKeyFile } from '../../policy/dkim-keys.ts';
+import { loadDkimKey } from '../../policy/dkim-keys.ts';
+import { readSources, type DkimKeyFile } from '../../policy/signing-sources.ts';
 import { textReader } from '../../policy/opendkim/conf.ts';
 import { loadOpenDkim } from '../../policy/opendkim/load.ts';
 import type { Report, World } from './finding.ts';
 
 export async function checkDkimKeys({ settings }: World, report: Report): Promise<void> {
-  for (const entry of [...settings.dkim_keys, ...(await openDkimKeys(settings.opendkim_config, report))]) {
+  for (const entry of [
+    ...settings.dkim_keys,
+    ...(await directoryKeys(settings.dkim_directory, report)),
+    ...(await openDkimKeys(settings.opendkim_config, report)),
+  ]) {
     try {
       await loadDkimKey(entry);
     } catch (error) {
@@ -21,11 +26,21 @@ export async function checkDkimKeys({ settings }: World, report: Report): Promis
   }
 }
 
+async function directoryKeys(directory: string | undefined, report: Report): Promise<readonly DkimKeyFile[]> {
+  try {
+    return (await readSources({ dkim_directory: directory })).directory;
+  } catch (error) {
+    if (!(error instanceof MailError)) throw error;
+    report.error(error.code, directory ?? '', error.message, 'the file as `buzon dkim rotate` writes it');
+    return [];
+  }
+}
+
 /** Keys of OpenDKIM's tables; its settings are told of where they cannot be, or mean what is not done. */
 async function openDkimKeys(file: string | undefined, report: Report): Promise<readonly DkimKeyFile[]> {
   if (file === undefined) return [];
   try {
-    const { keys, warnings } = await loadOpenDkim(file, textReader(readPemFile, new Set()));
+    const { keys, warnings } = await loadOpenDkim(file, textReader(readPemFile));
     for (const { place, text, right } of warnings) report.warn('OPENDKIM_NOT_DONE', place, text, right);
     return keys.filter((key, i) => keys.findIndex((other) => other.file === key.file) === i);
   } catch (error) {

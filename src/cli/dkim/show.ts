@@ -4,15 +4,19 @@ import { domainToASCII } from 'node:url';
 import { loadSettings } from '../../config/settings.ts';
 import { MailError } from '../../lib/errors.ts';
 import { loadDkimKey } from '../../policy/dkim-keys.ts';
+import { signingKeyFiles } from '../../policy/signing-sources.ts';
 import { dkimRecord, zoneLine } from '../../policy/dkim-record.ts';
 import type { CommandIo } from '../command.ts';
 
 /** 1 when there is no key, or one cannot be used; the others are shown. @throws MailError config for settings that cannot be read */
 export async function showKeys({ config, domain }: { config: string; domain?: string }, io: CommandIo): Promise<number> {
   const settings = await loadSettings(resolve(io.cwd, config));
-  const wanted = settings.dkim_keys.filter((entry) => domain === undefined || entry.domain === domain.toLowerCase());
+  // A key for every author's domain is shown for the one that is asked for.
+  const wanted = (await signingKeyFiles(settings))
+    .map((entry) => (entry.domain === '%' && domain !== undefined ? { ...entry, domain: domain.toLowerCase() } : entry))
+    .filter((entry) => entry.domain !== '%' && (domain === undefined || entry.domain === domain.toLowerCase()));
   let status = wanted.length === 0 ? 1 : 0;
-  if (status === 1) io.err(`buzon dkim: there is no key${domain === undefined ? '' : ` for ${domain}`} in dkim_keys\n`);
+  if (status === 1) io.err(`buzon dkim: there is no key${domain === undefined ? '' : ` for ${domain}`} in the settings\n`);
   for (const entry of wanted) {
     try {
       const { key } = await loadDkimKey(entry);

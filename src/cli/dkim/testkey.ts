@@ -5,7 +5,8 @@ import { readPemFile } from '../../config/certificates.ts';
 import { loadSettings } from '../../config/settings.ts';
 import { systemResolver, type Resolver } from '../../dns/resolver.ts';
 import { MailError } from '../../lib/errors.ts';
-import { loadDkimKey, type DkimKeyFile } from '../../policy/dkim-keys.ts';
+import { loadDkimKey } from '../../policy/dkim-keys.ts';
+import { signingKeyFiles } from '../../policy/signing-sources.ts';
 import { examinePublished } from '../../policy/dkim-published.ts';
 import { textReader } from '../../policy/opendkim/conf.ts';
 import { loadOpenDkim } from '../../policy/opendkim/load.ts';
@@ -71,9 +72,9 @@ async function wanted(value: (name: string) => string | undefined, io: CommandIo
   if (domain !== undefined || selector !== undefined || file !== undefined)
     throw new UsageError('-d and -s belong together, -k behind them');
   const settings = conf === undefined ? await loadSettings(resolve(io.cwd, value('config') ?? DEFAULT_SETTINGS)) : undefined;
-  const tables = conf === undefined ? settings?.opendkim_config : resolve(io.cwd, conf);
-  const found: DkimKeyFile[] = [...(settings?.dkim_keys ?? [])];
-  if (tables !== undefined) found.push(...(await loadOpenDkim(tables, textReader(readPemFile, new Set()))).keys);
+  const found = settings
+    ? await signingKeyFiles(settings)
+    : (await loadOpenDkim(resolve(io.cwd, conf ?? ''), textReader(readPemFile))).keys;
   const keys = found.filter((key) => key.domain !== '%');
   if (keys.length === 0) throw new MailError('config', 'NO_KEYS', 'there is no key to test; name one with -d and -s');
   return keys;

@@ -9,19 +9,17 @@ export interface ConfValue extends Place {
   readonly value: string;
 }
 
-/** Reads a whole file and keeps its path: the supervisor hands out what was read here. @throws MailError config when it cannot be read */
+/** Reads a whole file. @throws MailError config when it cannot be read */
 export type ReadText = (path: string) => Promise<string>;
 
 /** OpenDKIM's own limit. */
 const MAX_INCLUDES = 5;
 
-/** A reader over `readPem` that notes in `files` what it was asked for. */
-export function textReader(readPem: (path: string) => Promise<PemFile>, files: Set<string>): ReadText {
-  return async (path) => {
-    files.add(path);
-    return (await readPem(path)).bytes.toString('utf8');
-  };
-}
+/** Over a reader of files. */
+export const textReader =
+  (readPem: (path: string) => Promise<PemFile>): ReadText =>
+  async (path) =>
+    (await readPem(path)).bytes.toString('utf8');
 
 /** By name in lower case. @throws MailError config when a file cannot be read */
 export async function readConf(file: string, read: ReadText, problems: Problems, depth = 0): Promise<Map<string, ConfValue>> {
