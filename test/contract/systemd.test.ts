@@ -53,7 +53,7 @@ test('one unit never has root: the tree’s owner with the right to bind, and no
 });
 
 test('each protocol has a socket file whose name for systemd is one that the server knows', async () => {
-  const ports = { smtp: '25', submission: '587', submissions: '465', imap: '143', imaps: '993' };
+  const ports = { smtp: '25', submission: '587', submissions: '465', imap: '143', imaps: '993', http: '80', https: '443' };
   assert.deepEqual(Object.keys(ports), [...PROTOCOLS]);
   for (const [protocol, port] of Object.entries(ports)) {
     const value = valueIn(await read(`buzon-${protocol}.socket`));
