@@ -1,8 +1,11 @@
 // The queue on the disk: what goes in comes out, and what happens to recipients on the way.
 import assert from 'node:assert/strict';
+import { pbkdf2 } from 'node:crypto';
+import { closeSync, openSync } from 'node:fs';
 import { chown, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { promisify } from 'node:util';
 import { pathOf } from '../../src/queue/store/queue-file.ts';
 import type { Failure, QueueFilter, Settlement } from '../../src/queue/types.ts';
 import { eventually } from '../support/mail-host.ts';
@@ -364,4 +367,27 @@ test('what root makes belongs to the owner of the folder', async (t) => {
     const { uid, gid, mode } = await stat(join(directory, name));
     assert.deepEqual([uid, gid, mode & 0o077], [65_534, 65_534, 0], name);
   }
+});
+
+test('a message that is disposed of while it is read is not taken for a damaged one', async (t) => {
+  const { store, directory, events } = await openQueue(t);
+  await store.add(queued('BIG', { body: `Subject: big\r\n\r\n${'line\r\n'.repeat(50_000)}` }));
+  const source = await store.open('BIG');
+  const chunks = source.chunks()[Symbol.asyncIterator]();
+  await chunks.next();
+  // Nothing is read before these are done, and by then another file has the number of the descriptor.
+  const busy = Array.from({ length: 4 }, () => promisify(pbkdf2)('x', 'y', 100_000, 32, 'sha256'));
+  const reading = Promise.allSettled([chunks.next(), ...busy]);
+  const disposed = source.dispose();
+  const other = openSync(join(directory, 'wake'), 'r');
+  await disposed;
+  await reading;
+  await chunks.next().catch(() => undefined);
+  closeSync(other);
+  assert.deepEqual(
+    events.filter(({ level }) => level === 'error'),
+    [],
+  );
+  assert.equal((await store.find('BIG'))?.recipients[0]?.state, 'ready');
+  assert.match(await bodyOf(store, 'BIG'), /^Subject: big/);
 });

@@ -242,6 +242,7 @@ class FileSource implements MessageSource {
   readonly #first: Buffer;
   readonly #preamble: Preamble;
   readonly #fail: (reason: string) => Promise<never>;
+  readonly #reading = new Set<Promise<Buffer>>();
 
   constructor(fd: number, first: Buffer, preamble: Preamble, fail: (reason: string) => Promise<never>) {
     this.size = preamble.size;
@@ -267,17 +268,23 @@ class FileSource implements MessageSource {
   async #read(at: number, end: number): Promise<Buffer> {
     if (at < this.#first.length) return this.#first.subarray(at, Math.min(end, this.#first.length));
     if (this.#fd === undefined) throw new Error('the message was disposed');
+    const reading = readDescriptor(this.#fd, at, Math.min(READ_CHUNK, end - at));
+    this.#reading.add(reading);
     try {
-      return await readDescriptor(this.#fd, at, Math.min(READ_CHUNK, end - at));
+      return await reading;
     } catch (error) {
       throw toMailError(error, 'reading a queue file');
+    } finally {
+      this.#reading.delete(reading);
     }
   }
   #close(): void {
     if (this.#fd !== undefined) closeSync(this.#fd);
     this.#fd = undefined;
   }
+  /** Once nothing is being read: the descriptor's number may be another file's a moment later. */
   async dispose(): Promise<void> {
+    await Promise.allSettled(this.#reading);
     this.#close();
   }
 }
