@@ -284,6 +284,11 @@ const DNS_CASES: readonly (readonly [name: string, records: Record<string, Stati
     },
     [],
   ],
+  [
+    'SPF that is malformed',
+    spf('v=spf1 ip4:192.0.2.256 -all'),
+    ['error SPF_HOST_MISSING example.com', 'error SPF_HOST_MISSING example.com'],
+  ],
   ['SPF that includes itself ends', spf('v=spf1 include:example.com'), []],
   ['SPF with macros is not judged', spf('v=spf1 exists:%{i}.x.test -all'), []],
   [
