@@ -1,7 +1,7 @@
 // Failed log-ins by address: IPv4 whole, IPv6 by /64. Every failure makes the next answer slower, too many end the connection; an address
 // from which somebody has just logged in is never locked out. The table is bounded: the oldest are forgotten first.
 import { isIPv6 } from 'node:net';
-import { ipv6Bytes } from '../config/networks.ts';
+import { ipv6Bytes, unmapped } from '../config/networks.ts';
 
 export interface ThrottleOptions {
   /** Milliseconds that the first failure's answer waits; each further one twice as long, up to `maxDelay`. 0 for none. */
@@ -90,7 +90,7 @@ export class Throttle implements LoginThrottle {
 
 /** `192.0.2.1`, or the /64 of an IPv6 address. */
 export function blockOf(address: string): string {
-  const plain = address.replace(/^::ffff:(?=\d+\.)/i, '');
+  const plain = unmapped(address);
   if (!isIPv6(plain)) return plain;
   return `${Buffer.from(ipv6Bytes(plain).slice(0, 8)).toString('hex')}::/64`;
 }

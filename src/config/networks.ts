@@ -67,7 +67,7 @@ export function networkMatcher(patterns: readonly string[]): (address: string) =
 }
 
 /** `192.0.2.1` from `::ffff:192.0.2.1`; other addresses as they are. */
-function unmapped(address: string): string {
+export function unmapped(address: string): string {
   const match = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address);
   return match?.[1] ?? address;
 }

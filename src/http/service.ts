@@ -5,6 +5,7 @@ import { isIP, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import { blockOf } from '../auth/throttle.ts';
+import { unmapped } from '../config/networks.ts';
 import type { Clock } from '../lib/clock.ts';
 import { takePlace, type Counters } from '../lib/counters.ts';
 import type { Logger } from '../lib/logger.ts';
@@ -175,6 +176,4 @@ function hostOf(header: string | undefined): string | undefined {
   return name === undefined || name === '' || isIP(name) !== 0 ? undefined : name;
 }
 
-/** Without the prefix of an IPv4 address in IPv6 clothes. */
-const clientOf = (socket: Pick<Socket, 'remoteAddress'>): string =>
-  (socket.remoteAddress ?? '').replace(/^::ffff:(?=\d+\.)/i, '');
+const clientOf = (socket: Pick<Socket, 'remoteAddress'>): string => unmapped(socket.remoteAddress ?? '');

@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { blockOf } from '../auth/throttle.ts';
 import type { Account } from '../auth/types.ts';
+import { unmapped } from '../config/networks.ts';
 import { takePlace, type Counters } from '../lib/counters.ts';
 import type { Logger } from '../lib/logger.ts';
 import { capabilitiesBeforeLogin } from './commands/capability.ts';
@@ -38,7 +39,7 @@ export class ImapServer {
 
   /** Serves a connection to its end. With `implicitTls` the TLS handshake comes first (port 993). Never throws. */
   async serve(socket: Socket, implicitTls: boolean): Promise<void> {
-    const remote = plainAddress(socket.remoteAddress ?? '');
+    const remote = unmapped(socket.remoteAddress ?? '');
     const block = blockOf(remote);
     socket.on('error', () => undefined);
     const refusal = this.#refusal();
@@ -102,7 +103,7 @@ export class ImapServer {
       transport,
       encrypted,
       origin: { remoteAddress: remote, service: 'imap', secure: encrypted || isLoopback(remote), sessionId },
-      logger: logger.child({ session: sessionId, client: remote, local: plainAddress(socket.localAddress ?? '') }),
+      logger: logger.child({ session: sessionId, client: remote, local: unmapped(socket.localAddress ?? '') }),
       admitUser: (account) => this.#admit(account, remote),
     });
     this.#sessions.set(session, transport);
@@ -140,6 +141,4 @@ export class ImapServer {
   }
 }
 
-/** Without the prefix of an IPv4 address in IPv6 clothes. */
-const plainAddress = (address: string): string => address.replace(/^::ffff:(?=\d+\.)/i, '');
 const isLoopback = (address: string): boolean => address === '::1' || address.startsWith('127.');

@@ -1,6 +1,6 @@
 // Whose message it is: the domain of the From field (RFC 5322 section 3.6.2, RFC 9989 section 5.3.1). A header in which readers may see different
 // authors has none, and says which domains it names: it must never be the better for that (RFC 7489 section 6.6.1).
-import { domainToASCII } from 'node:url';
+import { aLabels } from '../dns/a-labels.ts';
 import { extractAddresses } from '../message/addresses.ts';
 import { fieldValue, type HeaderField } from '../message/headers.ts';
 
@@ -42,5 +42,5 @@ function visibleDomains(texts: readonly string[]): string[] {
 
 const domainName = (domain: string): string => {
   const lower = domain.toLowerCase().replace(/\.$/, '');
-  return /[^\x00-\x7f]/.test(lower) ? domainToASCII(lower) || lower : lower;
+  return /[^\x00-\x7f]/.test(lower) ? aLabels(lower) : lower;
 };

@@ -2,6 +2,7 @@
 // are signed once more than they are there, so that none can be added (RFC 6376 section 8.15).
 import { createHash, sign, type KeyObject } from 'node:crypto';
 import { domainToASCII } from 'node:url';
+import { aLabels } from '../dns/a-labels.ts';
 import { promisify } from 'node:util';
 import { yieldToLoop } from '../lib/async.ts';
 import type { Logger } from '../lib/logger.ts';
@@ -172,7 +173,7 @@ async function hashBody(source: MessageSource, headLength: number): Promise<stri
 /** One field with its line end. What is in it is ours or was checked when the settings were read: no CR or LF can come in. */
 async function signature(key: DkimKey, { names, text }: SignedFields, bodyHash: string, at: number): Promise<string> {
   const rsa = key.key.asymmetricKeyType === 'rsa';
-  const domain = domainToASCII(key.domain) || key.domain;
+  const domain = aLabels(key.domain);
   const identity = key.identity === undefined ? '' : ` i=${key.identity};\r\n\t`;
   const field =
     `DKIM-Signature: v=1; a=${rsa ? 'rsa' : 'ed25519'}-sha256; c=relaxed/relaxed; d=${domain};\r\n` +

@@ -7,7 +7,7 @@ import { TLSSocket } from 'node:tls';
 import type { Socket } from 'node:net';
 import { yieldToLoop } from '../lib/async.ts';
 import { DotStuffer } from './client/dot-stuffing.ts';
-import { parseReply, printable, type SmtpReply } from './client/reply.ts';
+import { countLines, extensionsOf, parseReply, printable, type SmtpReply } from './client/reply.ts';
 import { SessionError, type SessionOptions, type SessionTls, type SmtpSession, type Stage, type Step } from './client/session.ts';
 
 /** Bytes and lines of one reply; replies that nobody has asked for. */
@@ -78,24 +78,6 @@ class Connection extends SMTPConnection {
     this.helo = reply;
     theirs._actionHELO.call(this, reply);
   }
-}
-
-function countLines(text: string): number {
-  let count = 1;
-  for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', at + 1)) count++;
-  return count;
-}
-
-/** RFC 5321 section 4.1.1.1: keywords of an EHLO reply, `AUTH=` of old servers as AUTH. */
-function extensionsOf(reply: string): Map<string, string> {
-  const found = new Map<string, string>();
-  for (const line of reply.split('\n').slice(1)) {
-    const [, keyword, parameters = ''] = /^\d{3}[ -]([A-Za-z0-9][A-Za-z0-9-]*)(?:[ =](.*))?\s*$/.exec(line) ?? [];
-    if (keyword === undefined) continue;
-    const key = keyword.toUpperCase();
-    found.set(key, found.has(key) ? `${found.get(key)} ${parameters}` : parameters);
-  }
-  return found;
 }
 
 /** The set-up of a session: resolves once EHLO was answered, encrypted where `tls` says so. @throws SessionError */

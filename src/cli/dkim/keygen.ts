@@ -1,8 +1,8 @@
 // A new key and its record.
 import { rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { domainToASCII } from 'node:url';
 import { stringify } from 'yaml';
+import { aLabels } from '../../dns/a-labels.ts';
 import { readHostname, readWord } from '../../config/readers.ts';
 import { isDomainName, readInteger, show, ValueError } from '../../config/values.ts';
 import { MailError } from '../../lib/errors.ts';
@@ -25,7 +25,7 @@ export async function generateKey(given: KeygenArguments, io: CommandIo): Promis
   const folder = resolve(io.cwd, given.out ?? join(dirname(given.config), 'dkim', domain));
   const privateKey = await newKey(type, bits);
   const record = dkimRecord(privateKey);
-  const zone = zoneLine(domainToASCII(domain) || domain, selector, record);
+  const zone = zoneLine(aLabels(domain), selector, record);
   const file = join(folder, `${selector}.private`);
   await makeFolder(folder);
   await writeNew(file, privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), 0o600);

@@ -5,10 +5,10 @@
 import type { KeyObject } from 'node:crypto';
 import { mkdir, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { domainToASCII } from 'node:url';
 import { readHostname } from '../../config/readers.ts';
 import { loadSettings, type Settings } from '../../config/settings.ts';
 import { ValueError } from '../../config/values.ts';
+import { aLabels } from '../../dns/a-labels.ts';
 import { systemResolver, type Resolver } from '../../dns/resolver.ts';
 import { MailError } from '../../lib/errors.ts';
 import { loadDkimKey } from '../../policy/dkim-keys.ts';
@@ -52,7 +52,7 @@ export async function rotate({ config, domain, dnsServer }: RotateArguments, io:
 
 function checked(domain: string): string {
   try {
-    return domainToASCII(readHostname(domain)) || domain;
+    return aLabels(readHostname(domain));
   } catch (error) {
     if (!(error instanceof ValueError)) throw error;
     throw new MailError('config', 'BAD_ARGUMENTS', `${error.message}; write a domain such as example.com`);
@@ -204,4 +204,4 @@ class Rotation {
 }
 
 const recordName = ({ selector, domain }: { readonly selector: string; readonly domain: string }): string =>
-  `${selector}._domainkey.${domainToASCII(domain) || domain}`;
+  `${selector}._domainkey.${aLabels(domain)}`;

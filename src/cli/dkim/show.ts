@@ -1,6 +1,6 @@
 // The records of the keys in the settings.
 import { resolve } from 'node:path';
-import { domainToASCII } from 'node:url';
+import { aLabels } from '../../dns/a-labels.ts';
 import { loadSettings } from '../../config/settings.ts';
 import { MailError } from '../../lib/errors.ts';
 import { loadDkimKey } from '../../policy/dkim-keys.ts';
@@ -20,7 +20,7 @@ export async function showKeys({ config, domain }: { config: string; domain?: st
   for (const entry of wanted) {
     try {
       const { key } = await loadDkimKey(entry);
-      io.out(`; ${entry.file}\n${zoneLine(domainToASCII(entry.domain) || entry.domain, entry.selector, dkimRecord(key))}`);
+      io.out(`; ${entry.file}\n${zoneLine(aLabels(entry.domain), entry.selector, dkimRecord(key))}`);
     } catch (error) {
       if (!(error instanceof MailError)) throw error;
       io.err(`buzon dkim: ${error.message}\n`);

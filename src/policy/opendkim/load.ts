@@ -1,6 +1,6 @@
 // OpenDKIM's settings and tables as they lie on disk: which keys there are, who signs with which, and whose mail is ours besides mynetworks.
 //   opendkim.conf → KeyTable + SigningTable, or Domain + Selector + KeyFile → keys (their files are read by dkim-keys.ts)
-import { domainToASCII } from 'node:url';
+import { aLabels } from '../../dns/a-labels.ts';
 import { readNetwork } from '../../config/networks.ts';
 import { readHostname, readSelector } from '../../config/readers.ts';
 import { show, ValueError } from '../../config/values.ts';
@@ -99,7 +99,7 @@ function tableKey(entry: DatasetEntry, problems: Problems): TableKey | undefined
   }
   return checked(entry, problems, () => ({
     name,
-    domain: domain === '%' ? domain : ascii(readHostname(domain)),
+    domain: domain === '%' ? domain : aLabels(readHostname(domain)),
     selector: readSelector(selector),
     file,
   }));
@@ -133,7 +133,7 @@ async function singleKey(conf: Conf, file: string, read: ReadText, problems: Pro
     (entry) =>
       checked(entry, problems, () => ({
         name: entry.key,
-        domain: ascii(readHostname(entry.key)),
+        domain: aLabels(readHostname(entry.key)),
         selector: readSelector(selector.value),
         file: keyFile.value,
       })) ?? [],
@@ -141,8 +141,6 @@ async function singleKey(conf: Conf, file: string, read: ReadText, problems: Pro
   if (keys.length === 0) problems.add({ file, line: domain.line }, 'Domain names no domain', 'Domain example.com');
   return { keys, match: singleKeyMatcher(keys, readFlag(conf.get('subdomains'), false, problems)) };
 }
-
-const ascii = (domain: string): string => domainToASCII(domain) || domain;
 
 function checked<T>(entry: DatasetEntry, problems: Problems, make: () => T): T | undefined {
   try {

@@ -1,6 +1,7 @@
 // check_host() of SPF (RFC 7208), with its limits: 11 terms that ask DNS, or a third answer that is empty, are a permerror (sections 4.6.4, 11.1); a DNS
 // failure anywhere, also inside include and redirect, is a temperror. mailauth's own evaluator refuses domains with an underscore.
-import { domainToASCII } from 'node:url';
+import { unmapped } from '../../config/networks.ts';
+import { aLabels } from '../../dns/a-labels.ts';
 import type { Resolver } from '../../dns/resolver.ts';
 import { errnoOf, MailError } from '../../lib/errors.ts';
 import { addressBytes, dottedForm, inNetwork } from './address.ts';
@@ -82,7 +83,7 @@ class Evaluation {
     const sender = question.sender === '' ? `postmaster@${question.helo}` : question.sender;
     const at = sender.lastIndexOf('@');
     this.#local = at > 0 ? sender.slice(0, at) : 'postmaster';
-    this.#senderDomain = aLabels(sender.slice(at + 1));
+    this.#senderDomain = asked(sender.slice(at + 1));
   }
 
   async run(): Promise<SpfResult> {
@@ -236,7 +237,7 @@ class Evaluation {
   /** The name that a domain-spec gives; undefined for one that cannot match: a local part that is not ASCII (RFC 8616 section 4). */
   async #target(spec: MacroString, domain: string): Promise<string | undefined> {
     if (usesMacro(spec, 'sl') && !isAscii(this.#local)) return undefined;
-    const name = aLabels(await this.#expand(spec, domain)).replace(/\.$/, '');
+    const name = asked(await this.#expand(spec, domain)).replace(/\.$/, '');
     // Section 7.3: whole labels are left out on the left.
     return name.length > MAX_NAME ? name.slice(name.indexOf('.', name.length - MAX_NAME - 1) + 1) : name;
   }
@@ -285,8 +286,8 @@ class Evaluation {
 const isAscii = (text: string): boolean => !/[^\x00-\x7f]/.test(text);
 const isBelow = (name: string, domain: string): boolean => name.toLowerCase().endsWith(`.${domain.toLowerCase()}`);
 /** RFC 8616 section 4; the name itself where it cannot be converted. */
-const aLabels = (name: string): string => (isAscii(name) ? name : domainToASCII(name) || name);
-const plainAddress = (ip: string): string => /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(ip)?.[1] ?? ip.replace(/%.*$/, '');
+const asked = (name: string): string => (isAscii(name) ? name : aLabels(name));
+const plainAddress = (ip: string): string => unmapped(ip).replace(/%.*$/, '');
 
 /** Section 4.3: at least two labels, none empty or over 63 octets, and no address at its end; what else is in it DNS may answer for. */
 function isFullName(name: string): boolean {

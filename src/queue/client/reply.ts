@@ -50,3 +50,22 @@ export function printable(text: string, max: number): string {
     .trim();
   return clean.length > max ? `${clean.slice(0, max - 3)}...` : clean;
 }
+
+/** As they came: each line end begins another. */
+export function countLines(text: string): number {
+  let count = 1;
+  for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', at + 1)) count++;
+  return count;
+}
+
+/** RFC 5321 section 4.1.1.1: keywords of an EHLO reply, `AUTH=` of old servers as AUTH. */
+export function extensionsOf(reply: string): Map<string, string> {
+  const found = new Map<string, string>();
+  for (const line of reply.split('\n').slice(1)) {
+    const [, keyword, parameters = ''] = /^\d{3}[ -]([A-Za-z0-9][A-Za-z0-9-]*)(?:[ =](.*))?\s*$/.exec(line) ?? [];
+    if (keyword === undefined) continue;
+    const key = keyword.toUpperCase();
+    found.set(key, found.has(key) ? `${found.get(key)} ${parameters}` : parameters);
+  }
+  return found;
+}

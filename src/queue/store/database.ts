@@ -67,11 +67,14 @@ export class QueueDatabase {
   }
   /** Rows as lists of their columns. */
   tuples<T>(sql: string, ...values: Value[]): T[] {
-    const statement = this.#statement(sql);
-    return statement.raw(true).all(...values) as T[];
+    return this.#statement(sql)
+      .raw(true)
+      .all(...values) as T[];
   }
-  iterate<T>(sql: string, ...values: Value[]): IterableIterator<T> {
-    return this.#statement(sql).iterate(...values) as IterableIterator<T>;
+  iterateTuples<T>(sql: string, ...values: Value[]): IterableIterator<T> {
+    return this.#statement(sql)
+      .raw(true)
+      .iterate(...values) as IterableIterator<T>;
   }
   /** Gives the number of rows changed. */
   run(sql: string, ...values: Value[]): number {

@@ -13,7 +13,6 @@ import {
   type MessageRow,
   type MessageTuple,
   type RawMessages,
-  type RecipientRow,
   type RecipientTuple,
 } from './rows.ts';
 
@@ -73,14 +72,15 @@ export function jobs(db: QueueDatabase, { destination, limit, recipientsEach, bu
       messages.set(serial, db.get<MessageRow>(`SELECT ${MESSAGE_COLUMNS} FROM message WHERE serial = ?`, serial));
     return messages.get(serial);
   };
-  const groups: { readonly message: MessageRow; readonly rows: RecipientRow[] }[] = [];
-  for (const row of db.iterate<RecipientRow>(
+  const groups: { readonly message: MessageRow; readonly rows: RecipientTuple[] }[] = [];
+  for (const row of db.iterateTuples<RecipientTuple>(
     `SELECT ${RECIPIENT_COLUMNS} FROM recipient INDEXED BY recipient_turn WHERE state = 'ready' AND destination BETWEEN ? AND ? ORDER BY destination, turn, message, number`,
     destination,
     destination,
   )) {
-    const message = messageOf(row.message);
-    if (!message || taken.has(`${message.id}/${row.number}`)) continue;
+    const [serial, number] = row;
+    const message = messageOf(serial);
+    if (!message || taken.has(`${message.id}/${number}`)) continue;
     const group = groups.at(-1);
     if (group?.message === message && group.rows.length < recipientsEach) group.rows.push(row);
     else if (groups.length < limit) groups.push({ message, rows: [row] });

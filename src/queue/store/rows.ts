@@ -10,20 +10,6 @@ export interface MessageRow {
   readonly envelope: string;
 }
 
-export interface RecipientRow {
-  /** Its serial. */
-  readonly message: number;
-  readonly number: number;
-  readonly address: string;
-  readonly destination: string;
-  readonly state: RecipientState;
-  readonly attempts: number;
-  readonly next_attempt: number;
-  readonly failure: string | null;
-  readonly orcpt: string | null;
-  readonly notify: string | null;
-  readonly delay_reported: number;
-}
 export const MESSAGE_COLUMNS = 'serial, id, arrived, size, envelope';
 export const RECIPIENT_COLUMNS =
   'message, number, address, destination, state, attempts, next_attempt, failure, orcpt, notify, delay_reported';
@@ -34,34 +20,6 @@ export const domainOf = (address: string): string => {
   const at = address.lastIndexOf('@');
   return at < 0 ? '' : address.slice(at + 1).toLowerCase();
 };
-
-type Writable<T> = { -readonly [K in keyof T]: T[K] };
-
-/** `failures`: those read before; many recipients often wait for the same cause. Assigned key by key: a list of 100,000 is made of these. */
-export function toRecipient(row: RecipientRow, failures = new Map<string, Failure>()): QueuedRecipient {
-  const recipient: Writable<QueuedRecipient> = {
-    number: row.number,
-    address: row.address,
-    destination: row.destination,
-    state: row.state,
-    attempts: row.attempts,
-    nextAttempt: row.next_attempt,
-    delayReported: row.delay_reported === 1,
-  };
-  if (row.notify !== null) recipient.notify = row.notify.split(',') as NonNullable<QueuedRecipient['notify']>;
-  if (row.orcpt !== null) recipient.orcpt = row.orcpt;
-  if (row.failure === null) return recipient;
-  let failure = failures.get(row.failure);
-  if (!failure) failures.set(row.failure, (failure = JSON.parse(row.failure) as Failure));
-  recipient.lastFailure = failure;
-  if (row.state === 'held') recipient.hold = failure.reason;
-  return recipient;
-}
-
-/** Columns of MESSAGE_COLUMNS, in that order. */
-export type MessageTuple = readonly [serial: number, id: string, arrived: number, size: number, envelope: string];
-
-export const toEnvelope = (row: Pick<MessageRow, 'envelope'>): QueuedEnvelope => JSON.parse(row.envelope) as QueuedEnvelope;
 
 /** Columns of RECIPIENT_COLUMNS, in that order: a list of names for each row is most of what it takes to hand it to another thread. */
 export type RecipientTuple = readonly [
@@ -77,6 +35,35 @@ export type RecipientTuple = readonly [
   notify: string | null,
   delayReported: number,
 ];
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
+
+/** `failures`: those read before; many recipients often wait for the same cause. Assigned key by key: a list of 100,000 is made of these. */
+export function toRecipient(row: RecipientTuple, failures = new Map<string, Failure>()): QueuedRecipient {
+  const [, number, address, destination, state, attempts, nextAttempt, failureText, orcpt, notify, delayReported] = row;
+  const recipient: Writable<QueuedRecipient> = {
+    number,
+    address,
+    destination,
+    state,
+    attempts,
+    nextAttempt,
+    delayReported: delayReported === 1,
+  };
+  if (notify !== null) recipient.notify = notify.split(',') as NonNullable<QueuedRecipient['notify']>;
+  if (orcpt !== null) recipient.orcpt = orcpt;
+  if (failureText === null) return recipient;
+  let failure = failures.get(failureText);
+  if (!failure) failures.set(failureText, (failure = JSON.parse(failureText) as Failure));
+  recipient.lastFailure = failure;
+  if (state === 'held') recipient.hold = failure.reason;
+  return recipient;
+}
+
+/** Columns of MESSAGE_COLUMNS, in that order. */
+export type MessageTuple = readonly [serial: number, id: string, arrived: number, size: number, envelope: string];
+
+export const toEnvelope = (row: Pick<MessageRow, 'envelope'>): QueuedEnvelope => JSON.parse(row.envelope) as QueuedEnvelope;
 
 /** Messages as they come from the database, to be put together where they are wanted. */
 export interface RawMessages {
@@ -96,37 +83,7 @@ export const recipientsOf = (db: QueueDatabase, serials: readonly number[]): Rec
 export function assemble({ messages, recipients }: RawMessages): QueuedMessage[] {
   const byMessage = new Map<number, QueuedRecipient[]>(messages.map(([serial]) => [serial, []]));
   const failures = new Map<string, Failure>();
-  for (const [
-    message,
-    number,
-    address,
-    destination,
-    state,
-    attempts,
-    next_attempt,
-    failure,
-    orcpt,
-    notify,
-    reported,
-  ] of recipients)
-    byMessage.get(message)?.push(
-      toRecipient(
-        {
-          message,
-          number,
-          address,
-          destination,
-          state,
-          attempts,
-          next_attempt,
-          failure,
-          orcpt,
-          notify,
-          delay_reported: reported,
-        },
-        failures,
-      ),
-    );
+  for (const row of recipients) byMessage.get(row[0])?.push(toRecipient(row, failures));
   return messages.map(([serial, , , size, envelope]) => ({
     envelope: toEnvelope({ envelope }),
     size,
