@@ -1,6 +1,6 @@
 // `buzon COMMAND …`: finds the command and runs it. Commands are imported only when called, so that `buzon help` starts fast.
 import { MailError } from '../lib/errors.ts';
-import { endWithReader, processTerminal, readerWatch } from './process-output.ts';
+import { processTerminal, readerWatch } from './process-output.ts';
 import type { Command, CommandIo } from './command.ts';
 
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
@@ -36,8 +36,7 @@ export function processIo(): CommandIo {
     err: (text) => void process.stderr.write(text),
     stdin: process.stdin,
     ...(process.stdin.isTTY ? { askSecret: async (prompt: string) => (await import('./terminal.ts')).askSecret(prompt) } : {}),
-    closed: readerWatch(),
-    endWithReader,
+    ...readerWatch(),
     ...(process.stdin.isTTY && process.stdout.isTTY ? { terminal: processTerminal() } : {}),
     env: process.env,
     cwd: process.cwd(),

@@ -1,28 +1,26 @@
 // The process's standard output: whether somebody still reads it, and the terminal when it is one.
 import { errnoOf } from '../lib/errors.ts';
-import type { Terminal } from './command.ts';
+import type { CommandIo, Terminal } from './command.ts';
 
 /** What a shell makes of a program that SIGPIPE ended. */
 const SIGPIPE_STATUS = 141;
 
-/** Ends the process, as SIGPIPE would end another program, when its reader has gone away and nobody watches for that. */
-export function endWithReader(): void {
-  process.stdout.on('error', (error) => {
-    if (errnoOf(error) !== 'EPIPE') throw error;
-    if (process.stdout.listenerCount('error') === 1) process.exit(SIGPIPE_STATUS);
-  });
-}
-
-/** Gives a function that tells whether the reader of standard output has gone away. From its first call on that is no error of the process any more. */
-export function readerWatch(): () => boolean {
-  let gone: boolean | undefined;
-  return () => {
-    if (gone !== undefined) return gone;
-    process.stdout.on('error', (error) => {
-      if (errnoOf(error) !== 'EPIPE') throw error;
-      gone = true;
-    });
-    return (gone = false);
+/** Whether standard output is still read, as CommandIo has it. A process that does not ask ends with its reader, as SIGPIPE would end another program. */
+export function readerWatch(): Required<Pick<CommandIo, 'closed' | 'endWithReader'>> {
+  let gone = false;
+  let isAsked = false;
+  return {
+    endWithReader() {
+      process.stdout.on('error', (error) => {
+        if (errnoOf(error) !== 'EPIPE') throw error;
+        gone = true;
+        if (!isAsked) process.exit(SIGPIPE_STATUS);
+      });
+    },
+    closed() {
+      isAsked = true;
+      return gone;
+    },
   };
 }
 

@@ -2,16 +2,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { staticResolver } from '../../src/dns/resolver.ts';
-import { systemClock } from '../../src/lib/clock.ts';
-import { silentLogger } from '../../src/lib/logger.ts';
 import type { DkimResult } from '../../src/policy/dkim-result.ts';
-import { loadMailauth } from '../../src/policy/mailauth-adapter.ts';
-import { MessageVerifier } from '../../src/policy/verify.ts';
 import { dkimKey, requireDkimpy, type TestKey } from '../support/dkim.ts';
 import { run } from '../support/programs.ts';
-import { unverified } from '../support/signed-message.ts';
+import { keyRecords, verifyMessage } from '../support/verifier.ts';
 
-const signatures = await loadMailauth();
 const rsa = dkimKey('sender.test', 'rsa');
 const ed25519 = dkimKey('sender.test', 'ed', 'ed25519');
 const HEADER =
@@ -19,19 +14,8 @@ const HEADER =
   'SUBJECT:  Hola \t a  todos  \r\nDate: Thu, 26 Nov 2026 10:00:00 +0000\r\nMessage-ID: <1@sender.test>\r\n\r\n';
 const BODIES = ['Buenos  dias\t \r\n\r\n . \r\nAna \r\n\r\n\r\n', 'one line\r\n', 'no end', '\r\n', ' \r\n\r\n', ''];
 
-async function verify(message: Buffer, ...keys: readonly TestKey[]): Promise<readonly DkimResult[]> {
-  const records = keys.map(({ selector, domain, record }) => [`${selector}._domainkey.${domain}`, { txt: [record] }] as const);
-  const resolver = staticResolver(Object.fromEntries(records));
-  const verifier = new MessageVerifier({
-    resolver,
-    signatures,
-    hostname: 'here.test',
-    timeout: 5_000,
-    clock: systemClock,
-    logger: silentLogger,
-  });
-  return (await verifier.verify(unverified(message), verifier.spf({ ip: '192.0.2.1', helo: 'x.test', sender: '' }))).dkim;
-}
+const verify = async (message: Buffer, ...keys: readonly TestKey[]): Promise<readonly DkimResult[]> =>
+  (await verifyMessage(message, staticResolver(keyRecords(...keys)))).dkim;
 
 const DKIMPY = `
 import sys, json, base64, dkim

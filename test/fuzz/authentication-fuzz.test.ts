@@ -3,19 +3,16 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { sealMessage } from 'mailauth/lib/arc/index.js';
 import { staticResolver, type Resolver } from '../../src/dns/resolver.ts';
-import { systemClock } from '../../src/lib/clock.ts';
 import { createLogger } from '../../src/lib/logger.ts';
 import { parseFields } from '../../src/message/headers.ts';
 import { parseDmarcRecord } from '../../src/policy/dmarc/record.ts';
-import { loadMailauth } from '../../src/policy/mailauth-adapter.ts';
 import { checkSpf } from '../../src/policy/spf/check.ts';
 import { authenticationResults, receivedSpf } from '../../src/policy/trace-fields.ts';
-import { MessageVerifier } from '../../src/policy/verify.ts';
 import { dkimKey } from '../support/dkim.ts';
 import { fuzzTime, seededRandom, type Random } from '../support/random.ts';
 import { PLAIN, signed, unverified } from '../support/signed-message.ts';
+import { testVerifier } from '../support/verifier.ts';
 
-const signatures = await loadMailauth();
 const key = dkimKey('sender.test', 's1');
 
 /** Up to three places cut out, doubled, or filled with what grammars are made of. */
@@ -91,14 +88,7 @@ test('row 25: damaged signatures, seals, From fields and key records never fail 
     const random = seededRandom(seed);
     const message = damage(good, random, MESSAGE_PIECES);
     const resolver = damagedResolver(records, random, MESSAGE_PIECES);
-    const verifier = new MessageVerifier({
-      resolver,
-      signatures,
-      hostname: 'here.test',
-      timeout: 5_000,
-      clock: systemClock,
-      logger,
-    });
+    const verifier = testVerifier(resolver, { logger });
     const peer = { ip: '192.0.2.1', helo: 'x.test', sender: '' };
     try {
       const result = await verifier.verify(unverified(message), verifier.spf(peer));

@@ -2,33 +2,17 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { sealMessage } from 'mailauth/lib/arc/index.js';
 import { staticResolver } from '../../src/dns/resolver.ts';
-import { systemClock } from '../../src/lib/clock.ts';
-import { silentLogger } from '../../src/lib/logger.ts';
 import type { ArcResult } from '../../src/policy/dkim-result.ts';
-import { loadMailauth } from '../../src/policy/mailauth-adapter.ts';
-import { MessageVerifier } from '../../src/policy/verify.ts';
 import { dkimKey, requireDkimpy, type TestKey } from '../support/dkim.ts';
 import { run } from '../support/programs.ts';
-import { PLAIN, unverified } from '../support/signed-message.ts';
+import { PLAIN } from '../support/signed-message.ts';
+import { keyRecords, verifyMessage } from '../support/verifier.ts';
 
-const signatures = await loadMailauth();
 const list = dkimKey('list.test', 's');
 const relay = dkimKey('relay.test', 's');
-const records = (...keys: readonly TestKey[]): Record<string, { txt: string[] }> =>
-  Object.fromEntries(keys.map(({ selector, domain, record }) => [`${selector}._domainkey.${domain}`, { txt: [record] }]));
 
-async function verify(message: string, known = records(list, relay)): Promise<ArcResult> {
-  const resolver = staticResolver(known);
-  const verifier = new MessageVerifier({
-    resolver,
-    signatures,
-    hostname: 'here.test',
-    timeout: 5_000,
-    clock: systemClock,
-    logger: silentLogger,
-  });
-  return (await verifier.verify(unverified(message), verifier.spf({ ip: '192.0.2.1', helo: 'x.test', sender: '' }))).arc;
-}
+const verify = async (message: string, known = keyRecords(list, relay)): Promise<ArcResult> =>
+  (await verifyMessage(message, staticResolver(known))).arc;
 
 async function sealed(
   message: string,
@@ -121,7 +105,7 @@ test('keys that are missing or of another algorithm fail', async () => {
     'fail',
   );
   const ed25519 = dkimKey('list.test', 'ed', 'ed25519');
-  assert.equal((await verify(await sealed(PLAIN, ed25519), records(ed25519))).result, 'pass');
+  assert.equal((await verify(await sealed(PLAIN, ed25519), keyRecords(ed25519))).result, 'pass');
 });
 
 test('fifty sets are a chain; fields of over 64 KB are not looked at', async () => {

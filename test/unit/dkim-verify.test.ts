@@ -1,24 +1,19 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { staticResolver, type Resolver, type StaticRecords } from '../../src/dns/resolver.ts';
-import { systemClock } from '../../src/lib/clock.ts';
 import { memorySource } from '../../src/message/source.ts';
 import { silentLogger } from '../../src/lib/logger.ts';
 import { BodyHash } from '../../src/policy/dkim-body.ts';
 import { DkimSigner } from '../../src/policy/dkim-signer.ts';
-import { loadMailauth } from '../../src/policy/mailauth-adapter.ts';
-import { MessageVerifier, type AuthenticationResult } from '../../src/policy/verify.ts';
-import { dkimKey, keyRing, type TestKey } from '../support/dkim.ts';
+import type { AuthenticationResult } from '../../src/policy/verify.ts';
+import { dkimKey, keyRing } from '../support/dkim.ts';
 import { PLAIN, signed, unverified, type SignatureShape } from '../support/signed-message.ts';
+import { keyRecords, testVerifier, verifyMessage } from '../support/verifier.ts';
 
-const signatures = await loadMailauth();
 const rsa = dkimKey('sender.test', 'rsa');
 const ed25519 = dkimKey('sender.test', 'ed', 'ed25519');
 const POLICY: Record<string, StaticRecords> = { '_dmarc.sender.test': { txt: ['v=DMARC1; p=reject'] } };
 const PEER = { ip: '192.0.2.1', helo: 'mx.sender.test', sender: '' };
-
-const keyRecords = (...keys: readonly TestKey[]): Record<string, StaticRecords> =>
-  Object.fromEntries(keys.map(({ selector, domain, record }) => [`${selector}._domainkey.${domain}`, { txt: [record] }]));
 
 async function verify(
   message: string | Buffer,
@@ -29,15 +24,7 @@ async function verify(
     typeof records['txt'] === 'function'
       ? (records as Resolver)
       : staticResolver({ ...POLICY, ...(records as Record<string, StaticRecords>) });
-  const verifier = new MessageVerifier({
-    resolver,
-    signatures,
-    hostname: 'mail.here.test',
-    timeout,
-    clock: systemClock,
-    logger: silentLogger,
-  });
-  return verifier.verify(unverified(message), verifier.spf(PEER));
+  return verifyMessage(message, resolver, { timeout });
 }
 /** `result reason | dmarc`. */
 async function verdict(message: string, records?: Record<string, StaticRecords>): Promise<string> {
@@ -244,14 +231,7 @@ test('a From field of 240 KB beside a signature: no author, and nobody waits', a
 });
 
 test('a source that fails is a failure of the message, not of the signature', async () => {
-  const verifier = new MessageVerifier({
-    resolver: staticResolver(keyRecords(rsa)),
-    signatures,
-    hostname: 'here.test',
-    timeout: 1_000,
-    clock: systemClock,
-    logger: silentLogger,
-  });
+  const verifier = testVerifier(staticResolver(keyRecords(rsa)), { timeout: 1_000 });
   const message = unverified(signed(PLAIN, rsa));
   const broken = {
     ...message,

@@ -60,6 +60,8 @@ function checkTransports({ settings }: World, report: Report): void {
   if (problem !== undefined) report.error('TRANSPORT_BAD', 'relayhost', problem, '[mail.example.com]:587 or example.com');
 }
 
+const isDunno = (value: string): boolean => value.toUpperCase() === 'DUNNO';
+
 async function checkMaps({ settings, clock }: World, report: Report): Promise<void> {
   const each = async (name: MapSetting, problem: (value: string) => string | undefined, right: string): Promise<void> => {
     const tables = settings[name].map((spec) => openTable(spec, { logger: silentLogger, clock }));
@@ -72,14 +74,14 @@ async function checkMaps({ settings, clock }: World, report: Report): Promise<vo
   await each(
     'sender_dependent_default_transport_maps',
     (value) => {
-      if (value.toUpperCase() === 'DUNNO') return undefined;
-      return /^[^:]+/.test(value) ? transportProblem(value.includes(':') ? value : `${value}:`) : `"${value}" names no transport`;
+      if (isDunno(value)) return undefined;
+      return value === '' || value.startsWith(':') ? `"${value}" names no transport` : transportProblem(value);
     },
     'transport:nexthop, or DUNNO',
   );
   await each(
     'sender_dependent_relayhost_maps',
-    (value) => (value.toUpperCase() === 'DUNNO' ? undefined : transportProblem(`:${value}`)),
+    (value) => (isDunno(value) ? undefined : transportProblem(`:${value}`)),
     '[mail.example.com]:587, example.com or DUNNO',
   );
   await each(
