@@ -8,9 +8,16 @@ const cases = await spfSuite();
 
 test('the suite is whole', () => assert.equal(cases.length, 203));
 
-for (const { scenario, name, question, results, explanation, resolver } of cases)
-  test(`RFC 7208 suite, ${scenario}: ${name}`, async () => {
-    const found = await checkSpf({ ...question, receiver: 'mail.here.test', now: 1_700_000_000_000 }, resolver);
-    assert.ok(results.includes(found.result), `${found.result} (${found.reason ?? ''}), not ${results.join(' or ')}`);
-    if (explanation !== undefined) assert.equal(found.explanation ?? 'DEFAULT', explanation);
+// A test for each scenario, not for each case: a process that is ended by force loses what it has not said of hundreds.
+for (const scenario of new Set(cases.map((one) => one.scenario)))
+  test(`RFC 7208 suite: ${scenario}`, async () => {
+    const wrong: string[] = [];
+    for (const { name, question, results, explanation, resolver } of cases.filter((one) => one.scenario === scenario)) {
+      const found = await checkSpf({ ...question, receiver: 'mail.here.test', now: 1_700_000_000_000 }, resolver);
+      if (!results.includes(found.result))
+        wrong.push(`${name}: ${found.result} (${found.reason ?? ''}), not ${results.join(' or ')}`);
+      const said = found.explanation ?? 'DEFAULT';
+      if (explanation !== undefined && said !== explanation) wrong.push(`${name}: "${said}", not "${explanation}"`);
+    }
+    assert.deepEqual(wrong, []);
   });
